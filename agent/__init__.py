@@ -1,0 +1,1 @@
+"""HAN firmware agent: updates a PPMID or an HCALCS over the air. See agent/DESIGN.md."""

@@ -1,0 +1,41 @@
+"""The command line: one module a command group, each with ``register(subparsers)``.
+
+A module may only parse, call, print and return an exit code; it is imported only when its group is asked for, so that
+``han-agent image inspect`` does not pay for the radio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from agent.errors import EXIT_USAGE, HanError
+
+# name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
+GROUPS: dict[str, tuple[str, str]] = {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``han-agent``. Returns the exit code; HanError becomes one line on standard error."""
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="han-agent", description="Firmware agent for a GB smart metering HAN.")
+    groups = parser.add_subparsers(dest="group", metavar="COMMAND", required=True)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (module, help_line) in GROUPS.items():
+        group = groups.add_parser(name, help=help_line, description=help_line)
+        if name == wanted:
+            loaded = importlib.import_module(module)
+            loaded.configure(group)
+            group.set_defaults(run=loaded.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except HanError as error:
+        print(f"han-agent: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("han-agent: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return EXIT_USAGE

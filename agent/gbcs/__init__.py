@@ -1,0 +1,1 @@
+"""GBCS: messages, their protection, the use cases CS06, CS08 and CS09."""

@@ -1,0 +1,1 @@
+"""The OTA file, the Manufacturer Image inside it, and the verdict on it."""

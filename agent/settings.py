@@ -1,0 +1,169 @@
+"""The device's configuration file: strict types, defaults with units in their names, errors that name the key.
+
+Every limit of the agent is a setting here; a value marked *our choice* has no published source.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from agent.errors import SettingsError
+
+ROLES = ("ppmid", "hcalcs")
+IMAGE_FORMS = ("gb-ppmid", "gb-hcalcs", "generic")
+
+
+class RadioSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the radio is and how to join."""
+
+    path: str  # /dev/serial/by-id/..., a pty, or socket://host:port
+    install_code: str = ""  # hex with its CRC, as printed on the label; only needed until the device has joined
+    channels: list[int] = msgspec.field(default_factory=lambda: list(range(11, 27)))
+    profile: int = 0x0109  # 0x0104 for a generic gateway
+    endpoint: int = 1
+    logical_type: str = "router"  # or "end-device"
+    baudrate: int = 115200
+
+
+class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What this device is to the OTA server, and which images fit it."""
+
+    manufacturer_code: int
+    image_type: int
+    hardware_version: int
+    form: str = "gb-ppmid"  # one of IMAGE_FORMS; never guessed from the file
+    device_specific: bool = False  # ask Query Device Specific File
+    maximum_octets: int = 10_240_000  # the DUIS schema's bound
+
+
+class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Slots, boot state and data: files on the virtual board, partitions on a Pi. Relative to the file's folder."""
+
+    slot_a: Path
+    slot_b: Path
+    boot_state: Path
+    database: Path
+    keys: Path
+
+
+class OtaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The OTA client's times and bounds. Our choices within ZCL 11.13 unless said otherwise."""
+
+    block_octets: int = 50  # 50 fits an APS-secured frame with one IEEE address; servers cap at it
+    query_interval_s: float = 86_400.0
+    query_jitter_s: float = 3_600.0
+    response_timeout_s: float = 5.0  # then the same offset again
+    maximum_retries: int = 30  # of one offset, before the transfer waits for the server to come back
+    pause_after_retries_s: float = 300.0
+    checkpoint_octets: int = 4096
+    end_request_tries: int = 3
+    hold_query_interval_s: float = 3_600.0  # Upgrade End while told to wait: at least every 60 minutes
+    block_period_unit_ms: int = 1  # 1000 for servers at cluster revision 2
+
+
+class TunnelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The GB tunnel (clause 8 of the facts): the hub opens it, the device is its server."""
+
+    protocol: int = 6
+    manufacturer_code: int = 0xFFFF
+    maximum_incoming_octets: int = 1500
+    alert_retry_s: float = 30.0
+
+
+class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a trial counts as good."""
+
+    minimum_uptime_s: float = 5.0
+    limit_s: float = 180.0  # without the hub's answer by then, the trial has failed
+    tries: int = 3  # starts that a trial may use
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """device.toml"""
+
+    role: str
+    eui: str
+    base_abi: str = ""  # what the base system provides; an image that names another is refused
+    radio: RadioSettings
+    image: ImageSettings
+    storage: StorageSettings
+    ota: OtaSettings = OtaSettings()
+    tunnel: TunnelSettings = TunnelSettings()
+    health: HealthSettings = HealthSettings()
+
+
+T = TypeVar("T")
+
+
+def load(path: Path, kind: type[T]) -> T:
+    """Read a TOML file into ``kind``. Raises SettingsError naming the file, the key and the remedy."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such configuration file; name one with --config FILE") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return msgspec.convert(table, kind, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path}: {_explain(str(error), kind)}") from None
+
+
+def load_device(path: Path) -> Settings:
+    """device.toml with its storage paths made absolute, and what types cannot say checked."""
+    settings = load(path, Settings)
+    check_role(settings.role, str(path))
+    if not re.fullmatch(r"[0-9A-Fa-f]{16}", settings.eui):
+        raise SettingsError(f"{path}: eui: {settings.eui!r} is not 16 hex digits")
+    if settings.image.form not in IMAGE_FORMS:
+        raise SettingsError(f"{path}: image.form: {settings.image.form!r} is not one of {', '.join(IMAGE_FORMS)}")
+    if settings.radio.logical_type not in ("router", "end-device"):
+        raise SettingsError(f"{path}: radio.logical_type: {settings.radio.logical_type!r} is not router or end-device")
+    storage = settings.storage
+    folder = path.resolve().parent
+    absolute = {name: folder / getattr(storage, name) for name in storage.__struct_fields__}
+    return msgspec.structs.replace(settings, storage=StorageSettings(**absolute))
+
+
+def check_role(role: str, where: str) -> None:
+    """Refuse what is not a role of SECMP0007, an IHD with the reason."""
+    if role == "ihd":
+        raise SettingsError(
+            f"{where}: role: ihd was taken out of the scope of SECMP0007; use one of {', '.join(ROLES)}"
+        )
+    if role not in ROLES:
+        raise SettingsError(f"{where}: role: {role!r} is not one of {', '.join(ROLES)}")
+
+
+def _decode_path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"no conversion to {kind}")
+
+
+def _explain(message: str, kind: type) -> str:
+    """msgspec's message, with its JSON path as a TOML key and the nearest known key beside an unknown one."""
+    message = re.sub(r" - at `\$\.?(.*)`$", lambda at: f" (in {at.group(1) or 'the top level'})", message)
+    unknown = re.search(r"unknown field `(.*?)`", message)
+    if unknown:
+        near = difflib.get_close_matches(unknown.group(1), sorted(_all_keys(kind)), n=1)
+        message = message.replace("Object contains unknown field", "unknown key")
+        message += f"; did you mean {near[0]}?" if near else ""
+    return message.replace("Object missing required field", "missing key")
+
+
+def _all_keys(kind: type) -> set[str]:
+    keys: set[str] = set()
+    for item in msgspec.structs.fields(kind):
+        keys.add(item.name)
+        if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
+            keys |= _all_keys(item.type)
+    return keys

@@ -1,0 +1,1 @@
+"""ZigBee above the chip: ZCL, the OTA client, tunnelling, key establishment, joining."""

@@ -1,0 +1,1 @@
+"""Hardware, or what plays it."""

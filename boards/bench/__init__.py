@@ -1,0 +1,1 @@
+"""The other side of the air: Communications Hub and head end."""

@@ -1,0 +1,1 @@
+"""The virtual board: emulated CC2652s on one air, a disk, a boot ROM."""

@@ -1,0 +1,1 @@
+"""Making things: images, identities, radio firmware."""

@@ -20,8 +20,8 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE journal (
         id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, update_id TEXT NOT NULL,
         file_version INTEGER NOT NULL, total_octets INTEGER NOT NULL, offset_octets INTEGER NOT NULL,
-        ota_header BLOB NOT NULL, slot TEXT NOT NULL, image_hash BLOB NOT NULL, activate_at_utc INTEGER,
-        version_before INTEGER NOT NULL) STRICT;
+        image_octets INTEGER NOT NULL, stream BLOB NOT NULL, slot TEXT NOT NULL,
+        image_hash BLOB NOT NULL, activate_at_utc INTEGER, version_before INTEGER NOT NULL) STRICT;
     CREATE TABLE outbox (
         counter TEXT PRIMARY KEY, kind TEXT NOT NULL, message BLOB NOT NULL, update_id TEXT NOT NULL,
         delivered INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0) STRICT;

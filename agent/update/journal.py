@@ -26,7 +26,8 @@ class Record:
     file_version: int = 0
     total_octets: int = 0
     offset_octets: int = 0
-    ota_header: bytes = b""
+    image_octets: int = 0  # of which the slot holds this many
+    stream: bytes = b""  # the OTA reader's checkpoint, taken there
     slot: str = ""
     image_hash: bytes = b""
     activate_at_utc: int | None = None
@@ -71,8 +72,8 @@ class Journal:
     def load(self) -> Record:
         """The record, IDLE when there never was an update."""
         row = self._database.row(
-            "SELECT state, update_id, file_version, total_octets, offset_octets, ota_header, slot, image_hash,"
-            " activate_at_utc, version_before FROM journal WHERE id = 1"
+            "SELECT state, update_id, file_version, total_octets, offset_octets, image_octets, stream, slot,"
+            " image_hash, activate_at_utc, version_before FROM journal WHERE id = 1"
         )
         return Record(State(row[0]), *row[1:]) if row else Record()
 
@@ -82,13 +83,14 @@ class Journal:
             raise AssertionError(f"no transition from {record.state.value} to {state.value}")
         after = replace(record, state=state, **changes)  # type: ignore[arg-type]  # the fields are checked by replace
         self._database.execute(
-            "INSERT OR REPLACE INTO journal VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO journal VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             after.state.value,
             after.update_id,
             after.file_version,
             after.total_octets,
             after.offset_octets,
-            after.ota_header,
+            after.image_octets,
+            after.stream,
             after.slot,
             after.image_hash,
             after.activate_at_utc,

@@ -31,6 +31,10 @@ class Reader:
         """A FormatError at the cursor, or at the outer offset ``at``."""
         return FormatError(self.what, self.offset if at is None else at, reason)
 
+    def peek(self) -> int | None:
+        """The next octet without taking it; None at the end."""
+        return self._octets[self.position] if self.remaining else None
+
     def take(self, count: int, name: str) -> bytes:
         """The next ``count`` octets, called ``name`` in the error when they are not all there."""
         if count > self.remaining:

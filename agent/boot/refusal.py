@@ -5,5 +5,5 @@ from __future__ import annotations
 from agent.errors import HanError
 
 
-class BootRefusal(HanError):
+class BootRefusedError(HanError):
     """What was asked would touch the slot that runs, or start what nobody verified. Nothing was changed."""

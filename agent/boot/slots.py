@@ -13,7 +13,7 @@ from typing import Self
 
 from agent.boot.area import BLOCK_OCTETS, Medium
 from agent.boot.mark import MARK_OCTETS
-from agent.boot.refusal import BootRefusal
+from agent.boot.refusal import BootRefusedError
 from agent.boot.state import EMPTY, BootState, Slot, SlotState
 from agent.boot.store import BootStateStore, require
 from agent.errors import FormatError, StorageError
@@ -52,7 +52,7 @@ class SlotWriter:
 
     @classmethod
     def begin(cls, store: BootStateStore, area: Medium, slot: Slot, running: Slot | None) -> Self:
-        """Make the slot unusable, durably, then stand at octet 0. Raises BootRefusal for the running or active slot."""
+        """Make the slot unusable, durably, and stand at octet 0. BootRefusedError for the running or active slot."""
         _make_unusable(store, slot, running)
         area.erase(area.size_octets - MARK_OCTETS, MARK_OCTETS)
         area.erase(0, BLOCK_OCTETS)
@@ -78,7 +78,7 @@ class SlotWriter:
         return self._written_octets + len(self._pending)
 
     def write(self, data: bytes | memoryview) -> None:
-        """The next octets. Raises StorageError when the image grows past the slot; nothing of ``data`` is taken then."""
+        """The next octets. Raises StorageError when the image grows past the slot, and takes none of ``data`` then."""
         if self.position_octets + len(data) > capacity_octets(self._area):
             raise StorageError(
                 f"the image is longer than its slot's {capacity_octets(self._area)} octets; offer a smaller one"
@@ -150,11 +150,11 @@ def find_length(area: Area) -> int:
 
 
 def check_free(state: BootState, slot: Slot, running: Slot | None) -> None:
-    """Raises BootRefusal when ``slot`` runs now or is the one to fall back to."""
+    """Raises BootRefusedError when ``slot`` runs now or is the one to fall back to."""
     if slot is running:
-        raise BootRefusal(f"slot {slot.name} runs: write the other one")
+        raise BootRefusedError(f"slot {slot.name} runs: write the other one")
     if slot is state.active and state[slot].state is SlotState.CONFIRMED:
-        raise BootRefusal(f"slot {slot.name} is the confirmed one: write the other one")
+        raise BootRefusedError(f"slot {slot.name} is the confirmed one: write the other one")
 
 
 def _make_unusable(store: BootStateStore, slot: Slot, running: Slot | None) -> None:

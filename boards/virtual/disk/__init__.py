@@ -9,8 +9,8 @@ What it models, as SD cards and the kernel behave:
 - A *kill* ends the process only: the cache stays, and may be lost by a power cut later.
 - ``read_medium`` sees what is durable, not the cache.
 
-What it does not model: a ``sync`` that lies, a torn sector that takes its neighbours along (erase-block damage), sectors
-that fail to read, octets that change by themselves. Tests that need the last flip bits through ``DiskArea.damage``.
+What it does not model: a ``sync`` that lies, a torn sector that takes its neighbours along (erase-block damage),
+sectors that fail to read, octets that change by themselves. Tests that need the last flip bits with ``DiskArea.damage``.
 """
 
 from boards.virtual.disk.disk import Cut, Disk, DiskArea, Operation, PowerCut

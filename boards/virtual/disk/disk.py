@@ -10,7 +10,7 @@ from agent.errors import StorageError
 from boards.virtual.disk.sectors import Sectors, Survival
 
 
-class PowerCut(BaseException):  # noqa: N818  (the event itself, and like KeyboardInterrupt no error to be handled)
+class PowerCut(BaseException):
     """The program ends here, whatever it was doing. Not an Exception, so that nothing below the test catches it."""
 
 

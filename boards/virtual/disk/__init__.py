@@ -10,7 +10,7 @@ What it models, as SD cards and the kernel behave:
 - ``read_medium`` sees what is durable, not the cache.
 
 What it does not model: a ``sync`` that lies, a torn sector that takes its neighbours along (erase-block damage),
-sectors that fail to read, octets that change by themselves. Tests that need the last flip bits with ``DiskArea.damage``.
+sectors that fail to read, octets that change by themselves. For the last there is ``DiskArea.damage``.
 """
 
 from boards.virtual.disk.disk import Cut, Disk, DiskArea, Operation, PowerCut

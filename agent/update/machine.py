@@ -64,6 +64,7 @@ class UpdateMachine:
         self._activate_at: float | None = None
         self._utc_minus_now = 0.0
         self._decided = False
+        self._owes_report = False  # the confirm was durable, its report was not
         self.record = journal.load()
 
     # --- what the owner may ask ---------------------------------------------------------------------------------------
@@ -111,7 +112,11 @@ class UpdateMachine:
                 self._move(State.TRIAL)
                 self._trial_started = now
                 self._note("trial started", slot=record.slot, version=str(self._running.version))
-            return  # confirmed in the boot state, not yet in the journal: the second step follows with the hub's time
+            else:
+                # Power fell after the confirm: its mark is put right now, its report follows with the hub's time.
+                self._slots.confirm()
+                self._owes_report = True
+            return
         facts = self._slots.facts(record.slot)
         if facts.bad:
             self._failure = facts.reason
@@ -333,8 +338,8 @@ class UpdateMachine:
         self._contact = True
         if self._failure:
             self._report(success=False, utc=utc)
-        elif self.state is State.ACTIVATING and self._running.image_hash == self.record.image_hash:
-            self._report(success=True, utc=utc)  # the confirm was durable, its report was not
+        elif self._owes_report:
+            self._report(success=True, utc=utc)
         elif self.state is State.COUNTDOWN and self.record.activate_at_utc is not None:
             self._activate_at = now + max(0, self.record.activate_at_utc - utc)
         self._utc_minus_now = utc - now
@@ -372,6 +377,7 @@ class UpdateMachine:
         event = "update confirmed" if success else "update reverted"
         self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version))
         self._failure = ""
+        self._owes_report = False
 
     # --- small things -------------------------------------------------------------------------------------------------
 

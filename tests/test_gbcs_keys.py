@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import FormatError, StorageError
@@ -204,6 +204,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     assert KeyStore.load(tmp_path).names() == []
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(data=st.data())
 def test_damaged_certificates_raise_nothing_but_format_errors(data: st.DataObject) -> None:
     octets = bytearray(read_certificate(FOLDER / f"{data.draw(st.sampled_from([ACB, PPMID])):016x}-ds.pem").octets)
@@ -213,6 +214,7 @@ def test_damaged_certificates_raise_nothing_but_format_errors(data: st.DataObjec
         decode_certificate(bytes(octets))
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(st.binary(max_size=100))
 def test_garbage_certificates_raise_nothing_but_format_errors(octets: bytes) -> None:
     with pytest.raises(FormatError):

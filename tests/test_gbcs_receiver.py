@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.gbcs import build
@@ -209,11 +209,13 @@ def test_each_octet_of_a_cs06_flipped_is_refused() -> None:
             assert isinstance(gate.receive(bytes(damaged)), Refused), (position, flip)
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_and_never_raises(octets: bytes) -> None:
     assert refused(octets) is EventCode.CONTENT_OR_FORMAT
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(payload=st.binary(max_size=60), code=st.sampled_from([CS06_ACTIVATE_FIRMWARE, CS08_READ_FIRMWARE_VERSION]))
 def test_any_authentic_payload_is_judged_without_raising(payload: bytes, code: int) -> None:
     originator = SUPPLIER if code == CS06_ACTIVATE_FIRMWARE else ACB

@@ -6,7 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import FormatError
@@ -56,6 +56,7 @@ def carried(payload: bytes, code: int, cra: Cra) -> GbcsMessage:
 
 
 @pytest.mark.parametrize("case", CASES)
+@settings(deadline=None)  # a loaded machine is no defect
 @given(data=st.data())
 def test_every_payload_survives_the_round_trip(case: tuple[int, Cra], data: st.DataObject) -> None:
     payload = data.draw(CASES[case])
@@ -63,6 +64,7 @@ def test_every_payload_survives_the_round_trip(case: tuple[int, Cra], data: st.D
 
 
 @pytest.mark.parametrize("case", CASES)
+@settings(deadline=None)  # a loaded machine is no defect
 @given(data=st.data())
 def test_damaged_payloads_raise_nothing_but_format_errors(case: tuple[int, Cra], data: st.DataObject) -> None:
     octets = bytearray(data.draw(CASES[case]).encode())
@@ -75,6 +77,7 @@ def test_damaged_payloads_raise_nothing_but_format_errors(case: tuple[int, Cra],
 
 
 @pytest.mark.parametrize("case", CASES)
+@settings(deadline=None)  # a loaded machine is no defect
 @given(octets=st.binary(max_size=80))
 def test_garbage_payloads_raise_nothing_but_format_errors(case: tuple[int, Cra], octets: bytes) -> None:
     with contextlib.suppress(FormatError):

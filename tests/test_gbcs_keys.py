@@ -26,7 +26,7 @@ from agent.gbcs import build
 from agent.gbcs.build import Envelope
 from agent.gbcs.certificate import KeyUse, Role, decode_certificate
 from agent.gbcs.keystore import KeyStore, read_certificate
-from agent.gbcs.message import GbcsMessage
+from agent.gbcs.message import decode
 from agent.gbcs.protection import Check, check_mac, check_signature
 from agent.gbcs.use_cases import (
     ActivateFirmwareAlert,
@@ -57,7 +57,7 @@ def every_message() -> dict[str, bytes]:
     """One of each kind that the builders make."""
     cs06 = build.cs06_command(KEYS, Envelope(SUPPLIER, HCALCS, 10), HASH)
     cs08 = build.cs08_command(KEYS, Envelope(ACB, PPMID, 11), SUPPLIER, 12)
-    command, read = GbcsMessage.decode(cs06), GbcsMessage.decode(cs08)
+    command, read = decode(cs06), decode(cs08)
     transfer = FirmwareTransferAlert(NOW, PPMID, 0x01020003, TransferOutcome.SUCCESS)
     return {
         "cs06 command": cs06,
@@ -101,7 +101,7 @@ def mac_by_cryptography(octets: bytes, parties: tuple[int, int]) -> bytes:
 @pytest.mark.parametrize("name", MESSAGES)
 def test_our_signatures_verify_with_cryptography(name: str) -> None:
     octets = MESSAGES[name]
-    message = GbcsMessage.decode(octets)
+    message = decode(octets)
     if not message.signature:
         assert name in ("cs08 command", "cs08 response")
         return
@@ -128,7 +128,7 @@ def test_our_macs_verify_with_cryptography(name: str, parties: tuple[int, int]) 
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_protection_is_what_the_use_case_asks_for(name: str) -> None:
-    message = GbcsMessage.decode(MESSAGES[name])
+    message = decode(MESSAGES[name])
     found = (check_signature(message, KEYS), check_mac(message, KEYS))
     command = name in ("cs06 command", "cs06 dated")
     wanted = (Check.ABSENT, Check.OK) if name.startswith("cs08") else (Check.OK, Check.OK if command else Check.ABSENT)
@@ -140,7 +140,7 @@ def test_the_same_message_is_the_same_octets() -> None:
 
 
 def test_a_response_repeats_the_commands_counter_with_the_parties_swapped() -> None:
-    command, response = (GbcsMessage.decode(MESSAGES[name]) for name in ("cs08 command", "cs08 response"))
+    command, response = (decode(MESSAGES[name]) for name in ("cs08 command", "cs08 response"))
     assert (response.originator, response.target, response.counter) == (command.target, command.originator, 11)
     assert (response.supplementary_party, response.supplementary_party_counter) == (SUPPLIER, 12)
 
@@ -235,7 +235,7 @@ def test_tshark_dissects_what_we_build(tmp_path: Path) -> None:
     command += ["-T", "fields", *(f"-e{header}.{column}" for column in columns), "-e_ws.malformed", "-e_ws.col.Info"]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     rows = [line.split("\t") for line in output.splitlines()]
-    decoded = [GbcsMessage.decode(message) for message in MESSAGES.values()]
+    decoded = [decode(message) for message in MESSAGES.values()]
     assert [[int(row[0], 0), int(row[1]), int(row[2], 0)] for row in rows] == [
         [message.cra.value, message.counter, message.message_code] for message in decoded
     ]

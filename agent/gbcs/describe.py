@@ -13,7 +13,7 @@ from enum import IntEnum
 from agent.errors import FormatError
 from agent.events import format_eui
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import GENERAL_CIPHERING, GENERAL_SIGNING, GbcsMessage
+from agent.gbcs.message import GENERAL_CIPHERING, GENERAL_SIGNING, GbcsMessage, decode
 from agent.gbcs.names import use_case_name
 from agent.gbcs.octets import Reader
 from agent.gbcs.payload_decoder import decode_payload
@@ -56,7 +56,7 @@ def describe(octets: bytes, keys: KeyStore) -> Plain:
     if prefix and start == len(octets):
         return prefix
     try:
-        message = GbcsMessage.decode(octets[start:])
+        message = decode(octets[start:])
     except FormatError as error:
         raise FormatError(error.what, error.offset_octets + start, error.reason) from None
     plain = prefix | describe_message(message, keys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import FormatError
@@ -31,6 +31,7 @@ def drain(assembler: MessageAssembler) -> list[bytes]:
     return messages
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(messages=st.lists(SIGNED, max_size=4), data=st.data())
 def test_any_chunking_gives_the_same_messages(messages: list[GbcsMessage], data: st.DataObject) -> None:
     whole = [message.encode() for message in messages]
@@ -75,6 +76,7 @@ def test_a_message_longer_than_the_bound_is_refused(head: str) -> None:
     assert assembler.pending_octets == 0
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_garbage_raises_nothing_but_format_errors(chunks: list[bytes]) -> None:
     assembler = MessageAssembler(maximum_octets=100)

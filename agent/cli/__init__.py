@@ -16,6 +16,7 @@ from agent.errors import EXIT_USAGE, HanError
 GROUPS: dict[str, tuple[str, str]] = {
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
+    "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
 }
 
 

@@ -169,9 +169,14 @@ class PpmidActivationAlert:
     version: int
     succeeded: bool
 
+    @property
+    def event_code(self) -> EventCode:
+        """The same for both outcomes."""
+        return EventCode.PPMID_ACTIVATION
+
     def encode(self) -> bytes:
         """DER."""
-        head = der.encode_integer(EventCode.PPMID_ACTIVATION) + der.encode_time(self.time)
+        head = der.encode_integer(self.event_code) + der.encode_time(self.time)
         return der.encode(der.SEQUENCE, head, _encode_version(self.version), der.encode_integer(not self.succeeded))
 
 

@@ -39,6 +39,11 @@ class EndUpgrade:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelTransfer:
+    """Drop the transfer or the pending image on the air too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """Stop, and let the first stage start what the boot state says."""
 
@@ -54,7 +59,7 @@ class Note:
     facts: dict[str, object]
 
 
-Command = BeginDownload | Decline | EndUpgrade | Restart | Note
+Command = BeginDownload | Decline | EndUpgrade | CancelTransfer | Restart | Note
 
 
 # --- ports ----------------------------------------------------------------------------------------------------------

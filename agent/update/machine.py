@@ -17,6 +17,7 @@ from agent.image.refusal import ABORT, Refusal
 from agent.image.version import Version
 from agent.update.commands import (
     BeginDownload,
+    CancelTransfer,
     Command,
     Decline,
     EndUpgrade,
@@ -79,6 +80,13 @@ class UpdateMachine:
         """The slot that does not run."""
         return "B" if self._running.slot == "A" else "A"
 
+    @property
+    def resume_offset(self) -> int | None:
+        """Where the OTA client goes on after a restart: a transfer's checkpoint, a pending image's end; else None."""
+        if self.state is State.DOWNLOADING:
+            return self.record.offset_octets
+        return self.record.total_octets if self.state in PENDING else None
+
     def next_command(self) -> Command | None:
         """What to do now; None when nothing is left."""
         return self._commands.popleft() if self._commands else None
@@ -101,8 +109,6 @@ class UpdateMachine:
                 self._start_after_activation(now)
             case State.DOWNLOADING:
                 self._resume_download()
-            case State.STAGED:
-                self._command(EndUpgrade(SUCCESS, self.record.file_version))
 
     def _start_after_activation(self, now: float) -> None:
         record = self.record
@@ -244,6 +250,11 @@ class UpdateMachine:
         self._drop("image refused", reason=reason, message=message, wire_status=f"0x{wire_status:02X}")
         self._command(EndUpgrade(wire_status, version))
 
+    def transfer_complete(self) -> None:
+        """The OTA client has all octets; after a restart, of a pending image: tell the server again."""
+        if self.state in PENDING:
+            self._command(EndUpgrade(SUCCESS, self.record.file_version))
+
     def transfer_aborted(self, reason: str) -> None:
         """The server ended the transfer."""
         if self.state is State.DOWNLOADING:
@@ -257,6 +268,7 @@ class UpdateMachine:
         self._drop("update cancelled", reason=reason)
         if pending:
             self._slots.cancel(self.record.slot)
+        self._command(CancelTransfer())
         return True
 
     def _drop(self, event: str, **facts: object) -> None:

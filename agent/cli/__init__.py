@@ -13,7 +13,10 @@ import sys
 from agent.errors import EXIT_USAGE, HanError
 
 # name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
-GROUPS: dict[str, tuple[str, str]] = {}
+GROUPS: dict[str, tuple[str, str]] = {
+    "image": ("agent.cli.image", "build, sign, inspect and verify firmware images"),
+    "keys": ("agent.cli.keys", "make test identities and certificates"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

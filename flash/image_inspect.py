@@ -58,7 +58,7 @@ def _inspect_ota(octets: bytes) -> Facts:
         return {"kind": "unknown", "damaged": True, "problem": _where_else(octets, str(error))}
     facts: Facts = {"kind": "ota", "header": _header_facts(header), "problem": _size_problem(header, len(octets))}
     body = octets[header.header_octets : header.total_octets]
-    readings = {form: _read_form(form, body, header.header_octets) for form in Form}
+    readings = {form: _read_form(form, body, header) for form in Form}
     facts["forms"] = {
         form.value: {"fits": reading.problem is None, "problem": reading.problem} | reading.facts
         for form, reading in readings.items()
@@ -110,24 +110,32 @@ def _header_facts(header: OtaHeader) -> Facts:
     return facts
 
 
-def _read_form(form: Form, body: bytes, start: int) -> Reading:
-    """``start`` is the body's first octet in the file, so that every octet named is one of the file."""
+def _read_form(form: Form, body: bytes, header: OtaHeader) -> Reading:
+    """``body`` is what there is behind the header, of a cut file less than its header promises."""
+    start = header.header_octets
     if form is Form.GENERIC:
         return _read_elements(body, start)
-    reading = Reading()
+    length = header.total_octets - start - (TRAILER_OCTETS if form is Form.GB_HCALCS else 0)
+    if length <= 0:
+        return Reading(problem=f"octet {start}: no room for a Manufacturer Image")
+    image, problem = _inspect_image(body[:length])
+    reading = Reading({"image": image})
     if form is Form.GB_HCALCS:
-        if len(body) <= TRAILER_OCTETS:
-            return Reading(problem=f"{len(body)} octets after the header, a trailer alone takes {TRAILER_OCTETS}")
-        body, trailer = body[:-TRAILER_OCTETS], body[-TRAILER_OCTETS:]
-        try:
-            parsed = parse_trailer(trailer)
-        except FormatError as error:
-            return Reading(problem=f"octet {start + len(body) + error.offset_octets}: {error.reason}")
-        reading.facts["trailer"] = {"forced_replace": parsed.forced_replace, "signature": parsed.signature.hex()}
-    elif not body:
-        return Reading(problem="no Manufacturer Image after the header")
-    reading.facts["image"], reading.problem = _inspect_image(body)
+        problem = _read_trailer(body[length:], start + length, reading.facts) or problem
+    reading.problem = problem
     return reading
+
+
+def _read_trailer(octets: bytes, start: int, facts: Facts) -> str | None:
+    """The supplier's trailer into ``facts``; what is wrong with it."""
+    if len(octets) < TRAILER_OCTETS:
+        return f"octet {start}: {len(octets)} octets, too few for a supplier's trailer"
+    try:
+        trailer = parse_trailer(octets)
+    except FormatError as error:
+        return f"octet {start + error.offset_octets}: {error.reason}"
+    facts["trailer"] = {"forced_replace": trailer.forced_replace, "signature": trailer.signature.hex()}
+    return None
 
 
 def _read_elements(body: bytes, start: int) -> Reading:
@@ -141,16 +149,16 @@ def _read_elements(body: bytes, start: int) -> Reading:
         value = body[position + ELEMENT_HEAD.size : position + ELEMENT_HEAD.size + length]
         element: Facts = {"tag": _hex16(tag), "name": element_name(tag), "octets": length, "at": start + position}
         reading.facts["elements"].append(element)
-        if len(value) < length:
-            reading.problem = (
-                f"octet {start + position}: sub-element 0x{tag:04X} of {length} octets, {len(value)} there"
-            )
-            return reading
         if tag == UPGRADE_IMAGE:
             reading.facts["image"], problem = _inspect_image(value)
             reading.problem = reading.problem or problem
         else:
             element |= _element_facts(tag, value)
+        if len(value) < length:
+            reading.problem = (
+                f"octet {start + position}: sub-element 0x{tag:04X} of {length} octets, {len(value)} there"
+            )
+            return reading
         position += ELEMENT_HEAD.size + length
     if reading.problem is None and "image" not in reading.facts:
         reading.problem = "no Manufacturer Image (sub-element 0x0000)"

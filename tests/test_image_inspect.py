@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_factory import HEADER, craft, imgtool_image, ota
+from image_factory import HEADER, craft, imgtool_image, ota, steady
 
 from agent.cli.image_text import render_facts
 from agent.image.ota_form import Form, SubElement, encode_file
@@ -136,11 +136,13 @@ def test_the_published_sample_is_shown_in_full(vectors: Path) -> None:
     assert "not a signed MCUboot image" in image["remark"]
 
 
+@steady
 @given(st.binary(max_size=300), st.booleans())
 def test_any_octets_can_be_inspected(octets: bytes, with_header: bool) -> None:
     look(ota(octets) if with_header else octets)
 
 
+@steady
 @given(st.data())
 def test_any_damage_can_be_inspected(data: st.DataObject) -> None:
     octets = bytearray(ota(craft(), data.draw(st.sampled_from(list(Form)))))

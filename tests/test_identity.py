@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.errors import SettingsError, StorageError
 from agent.image.signature import load_trusted_keys
@@ -164,6 +165,7 @@ def test_the_crc_of_the_published_install_codes(made: Identities) -> None:
     assert install_code_crc(made.install_code[:16]) == made.install_code[16:]
 
 
+@steady
 @given(st.binary(max_size=32), st.integers(0, 255), st.integers(1, 255))
 def test_the_crc_finds_a_changed_octet(code: bytes, at: int, change: int) -> None:
     if code:

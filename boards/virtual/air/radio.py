@@ -31,6 +31,7 @@ class MacStatus(IntEnum):
 
 
 MacConfirm = Callable[[MacStatus], None]
+_Child = tuple[Mode, int]
 
 
 @dataclass(slots=True)
@@ -53,19 +54,18 @@ class _Held:
 class Radio:
     """One transceiver. The owner sets the addresses and gives ``on_frame``; ``receiver_on`` False makes it sleepy."""
 
-    def __init__(self, air: Air, eui: int, sequence: int, on_frame: Callable[[MacFrame, int], None]) -> None:
+    def __init__(self, air: Air, eui: int, sequence: int) -> None:
         self.eui = eui
         self.channel = 11
         self.pan_id = mac.BROADCAST
         self.short = mac.BROADCAST
         self.receiver_on = True
-        self.associates = False  # answers beacon requests: routers and coordinators
+        self.on_frame: Callable[[MacFrame, int], None] = _ignore
         self._air = air
         self._sequence = sequence & 0xFF
-        self._on_frame = on_frame
         self._queue: deque[_Transmission] = deque()
         self._sending: _Transmission | None = None
-        self._held: dict[int, deque[_Held]] = {}
+        self._held: dict[_Child, deque[_Held]] = {}
         self._polling = 0  # polls under way, each keeps the receiver on
         self._generation = 0  # stop() makes every outstanding callback stale
 
@@ -90,9 +90,9 @@ class Radio:
         self._sequence = (self._sequence + 1) & 0xFF
         return self._sequence
 
-    def send_data(self, destination: int, payload: bytes, done: MacConfirm) -> None:
-        """MCPS-DATA.request to a short address; 0xFFFF is a broadcast without acknowledgement."""
-        frame = MacFrame(
+    def data_frame(self, destination: int, payload: bytes) -> MacFrame:
+        """A data frame to a short address; 0xFFFF is a broadcast without acknowledgement."""
+        return MacFrame(
             FrameType.DATA,
             self.next_sequence(),
             self.pan_id,
@@ -104,15 +104,15 @@ class Radio:
             payload,
             ack_request=destination != mac.BROADCAST,
         )
-        self.send(frame, done)
 
     def send(self, frame: MacFrame, done: MacConfirm) -> None:
         """Queue one frame; ``done`` comes once, as an event of its own."""
         self._queue.append(_Transmission(frame, mac.encode(frame), done))
         self._send_next()
 
-    def hold(self, child: int, frame: MacFrame, done: MacConfirm) -> None:
-        """Indirect transmission: keep ``frame`` until ``child`` (short address or EUI) polls."""
+    def hold(self, frame: MacFrame, done: MacConfirm) -> None:
+        """Indirect transmission: keep ``frame`` until the child it is for polls, under the address it is sent to."""
+        child = (frame.destination_mode, frame.destination)
         held = _Held(frame, done)
         held.expiry = self._air.scheduler.call_later(TRANSACTION_PERSISTENCE_S, lambda: self._expire(child, held))
         self._held.setdefault(child, deque()).append(held)
@@ -133,10 +133,6 @@ class Radio:
 
         self.send(frame, sent)
 
-    def has_held(self, child: int) -> bool:
-        """Is a frame waiting for this child?"""
-        return bool(self._held.get(child))
-
     def wants(self, frame: MacFrame) -> bool:
         """Address filter of clause 7.5.6.2, with the receiver on."""
         if not self.receiver_on and not self._polling:
@@ -153,16 +149,16 @@ class Radio:
         """Acknowledge what asks for it; frame pending says that a poll will be answered."""
         if not frame.ack_request or frame.destination == mac.BROADCAST:
             return None
-        return mac.ack(frame.sequence, _is_poll(frame) and self.has_held(frame.source))
+        return mac.ack(frame.sequence, _is_poll(frame) and bool(self._held.get((frame.source_mode, frame.source))))
 
     def receive(self, frame: MacFrame, lqi: int) -> None:
         """A frame came in: answer polls, give everything else to the owner."""
         if _is_poll(frame):
-            self._release(frame.source)
+            self._release((frame.source_mode, frame.source))
         else:
-            self._on_frame(frame, lqi)
+            self.on_frame(frame, lqi)
 
-    def _release(self, child: int) -> None:
+    def _release(self, child: _Child) -> None:
         """Send the first frame held for ``child``; its pending bit says whether there are more."""
         entries = self._held.get(child)
         if not entries:
@@ -174,7 +170,7 @@ class Radio:
         self._queue.appendleft(_Transmission(frame, mac.encode(frame), held.done))
         self._send_next()
 
-    def _expire(self, child: int, held: _Held) -> None:
+    def _expire(self, child: _Child, held: _Held) -> None:
         entries = self._held.get(child)
         if entries and held in entries:
             entries.remove(held)
@@ -225,6 +221,10 @@ class Radio:
         self._sending = None
         self._send_next()
         transmission.done(status)
+
+
+def _ignore(_frame: MacFrame, _lqi: int) -> None:
+    """Nobody owns this radio yet."""
 
 
 def _is_poll(frame: MacFrame) -> bool:

@@ -47,6 +47,7 @@ class Status(IntEnum):
 
     SUCCESS = 0x00
     INVALID_PARAMETER = 0x02
+    MEMORY = 0x10  # too many requests under way
     NO_LINK_KEY = 0xA1  # ZSecNoKey: APS security asked for, and no link key for that partner
     APS_FAIL = 0xB1  # not on a network
     APS_NO_ACK = 0xB7

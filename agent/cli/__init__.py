@@ -13,7 +13,9 @@ import sys
 from agent.errors import EXIT_USAGE, HanError
 
 # name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
-GROUPS: dict[str, tuple[str, str]] = {}
+GROUPS: dict[str, tuple[str, str]] = {
+    "air": ("agent.cli.air", "Emulated CC2652 radios on a virtual air."),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

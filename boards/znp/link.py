@@ -176,12 +176,12 @@ async def open_link(
     try:
         either: set[asyncio.Future[Any]] = {task, gone}
         await asyncio.wait(either, timeout=OPEN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise RadioError(_no_answer(path, baudrate) if not gone.done() else _hung_up(path))
-        _raise_open_error(path, baudrate, task)
-        opened = True
         if gone.done():
             raise RadioError(_hung_up(path))
+        if not task.done():
+            raise RadioError(_no_answer(path, baudrate))
+        _raise_open_error(path, baudrate, task)
+        opened = True
         gone.set_result("")
     finally:
         if not task.done():

@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
     "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
+    "air": ("agent.cli.air", "Emulated CC2652 radios on a virtual air."),
 }
 
 

@@ -15,9 +15,11 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Protocol, get_args
 
+from agent.errors import FormatError
 from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, format_eui
 from agent.gbcs.assembler import MessageAssembler
 from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
+from agent.gbcs.use_cases import EventCode
 from agent.update import commands as order
 from agent.update.journal import Journal, LoggedEvent
 from agent.update.machine import UpdateMachine
@@ -232,15 +234,21 @@ class Device:
 
     def _tunnelled(self, octets: bytes, now: float) -> None:
         self._assembler.feed(octets)
-        while (message := self._assembler.next_message()) is not None:
-            if self._receiver is None:
-                self._log("command ignored", reason="this device holds no GBCS keys")
-                continue
-            verdict = self._receiver.receive(message)
-            if isinstance(verdict, Accepted):
-                self._accepted(verdict, now)
-            else:
-                self._refused(verdict, now)
+        try:
+            while (message := self._assembler.next_message()) is not None:
+                self._command(message, now)
+        except FormatError as error:
+            self._refused(Refused(EventCode.CONTENT_OR_FORMAT, str(error)), now)
+
+    def _command(self, message: bytes, now: float) -> None:
+        if self._receiver is None:
+            self._log("command ignored", reason="this device holds no GBCS keys")
+            return
+        verdict = self._receiver.receive(message)
+        if isinstance(verdict, Accepted):
+            self._accepted(verdict, now)
+        else:
+            self._refused(verdict, now)
 
     def _accepted(self, accepted: Accepted, now: float) -> None:
         message = accepted.message

@@ -139,6 +139,7 @@ class UpdateMachine:
             staging = self._reopen_slot()
         except (StorageError, FormatError) as error:
             self._drop("cannot resume", reason=str(error))
+            self._command(CancelTransfer())  # the OTA client begins anew with its next query
             return
         self._staging = staging
         self._note("download resumes", offset_octets=record.offset_octets, total_octets=record.total_octets)

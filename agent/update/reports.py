@@ -27,7 +27,7 @@ from agent.update.journal import Journal, Order, OutboxRow, Record
 
 @dataclass(frozen=True, slots=True)
 class Parties:
-    """The EUIs that reports name. ``supplier`` 0 where the role has none."""
+    """The EUIs that reports name. ``supplier`` 0 where the role has none, ``acb`` 0 where nobody is reported to."""
 
     device: int
     acb: int
@@ -50,7 +50,7 @@ class Reports:
         if order is not None:
             self.order_ended(order, outcome, version, utc)
             self._journal.forget_order("running")
-        elif not self._is_hcalcs:
+        elif not self._is_hcalcs and self._parties.acb:
             envelope = self._to(self._parties.acb)
             alert = PpmidActivationAlert(_time(utc), version.file_version, success)
             self._post("CS09", envelope.counter, build.cs09_alert(self._keys, envelope, alert), record.update_id)

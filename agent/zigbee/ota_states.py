@@ -64,6 +64,7 @@ _TRANSFER = {
     _I.SILENCE: _S.PAUSED,
     _I.REFUSED: _S.NORMAL,
     _I.GIVE_UP: _S.REPORTING,
+    _I.REJECTED: _S.REPORTING,  # what has come so far is enough to refuse the image
     _I.CANCEL: _S.REPORTING,
 }
 

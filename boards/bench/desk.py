@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.events import ApsRequest, RadioRequest, RadioResult, RadioStatus
+from agent.zigbee.clusters import is_secured
+from agent.zigbee.foundation import DefaultResponse
+from agent.zigbee.zcl import ZclFrame
 
 Done = Callable[[RadioResult, float], None]
 
@@ -50,12 +53,39 @@ class Desk:
         self._waiting[self._handle] = done
         self._requests.append((self._handle, request))
 
-    def send(self, peer: Peer, cluster: int, payload: bytes, done: Done | None = None, *, ack: bool = True) -> None:
+    def send(self, peer: Peer, frame: ZclFrame, done: Done | None = None, *, ack: bool = True) -> None:
         """Queue one ZCL frame from the hub's application endpoint."""
-        request = ApsRequest(
-            peer.short, peer.endpoint, self.endpoint, self.profile, cluster, payload, ack, self.aps_security
+        secured = self.aps_security and is_secured(frame.cluster, self.profile)
+        where = (peer.short, peer.endpoint, self.endpoint, self.profile, frame.cluster)
+        self.ask(ApsRequest(*where, frame.encode(), ack, secured), done)
+
+    def command(self, cluster: int, command: int, payload: bytes, *, to_client: bool) -> ZclFrame:
+        """A cluster command of ours with a sequence number of its own, to be sent."""
+        return ZclFrame(cluster, command, payload, self.next_sequence(), to_client=to_client)
+
+    def reply(self, peer: Peer, request: ZclFrame, command: int, payload: bytes, *, ack: bool = True) -> None:
+        """Answer a cluster command with a cluster command under the same sequence number."""
+        frame = ZclFrame(request.cluster, command, payload, request.sequence, to_client=not request.to_client)
+        self.send(peer, frame, ack=ack)
+
+    def default_response(self, peer: Peer, request: ZclFrame, status: int) -> None:
+        """ZCL 2.5.12; SUCCESS is left out where the sender disabled it."""
+        if request.disable_default_response and not status:
+            return
+        self.reply_foundation(peer, request, DefaultResponse.COMMAND, DefaultResponse(request.command, status).encode())
+
+    def reply_foundation(self, peer: Peer, request: ZclFrame, command: int, payload: bytes) -> None:
+        """Answer with a foundation command under the same sequence number."""
+        frame = ZclFrame(
+            request.cluster,
+            command,
+            payload,
+            request.sequence,
+            cluster_specific=False,
+            to_client=not request.to_client,
+            manufacturer=request.manufacturer,
         )
-        self.ask(request, done)
+        self.send(peer, frame)
 
     def send_zdo(self, destination: int, cluster: int, payload: bytes) -> None:
         """Queue one ZDO frame (its sequence octet is the payload's first)."""

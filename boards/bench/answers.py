@@ -86,22 +86,23 @@ def answer_zdo(command: zdo.ZdoCommand, network: NetworkInfo, endpoint: zdo.Simp
     ok, own = zdo.ZdpStatus.SUCCESS, network.short_address
     if isinstance(command, zdo.NwkAddrReq):
         return zdo.NwkAddrRsp(ok, network.eui, own) if command.eui == network.eui else None
-    asked = getattr(command, "short_address", None)
-    if asked not in (own, 0xFFFD, 0xFFFC, 0xFFFF):
+    if getattr(command, "short_address", None) not in (own, 0xFFFC, 0xFFFD, 0xFFFF):
         return None
-    if isinstance(command, zdo.IeeeAddrReq):
-        return zdo.IeeeAddrRsp(ok, network.eui, own)
-    if isinstance(command, zdo.NodeDescReq):
-        return zdo.NodeDescRsp(ok, own, NODE_DESCRIPTOR)
-    if isinstance(command, zdo.ActiveEpReq):
-        return zdo.ActiveEpRsp(ok, own, (endpoint.endpoint,))
-    if isinstance(command, zdo.SimpleDescReq):
-        if command.endpoint != endpoint.endpoint:
-            return zdo.SimpleDescRsp(zdo.ZdpStatus.NOT_ACTIVE, own)
-        return zdo.SimpleDescRsp(ok, own, endpoint)
-    if isinstance(command, zdo.MatchDescReq):
-        return _match(command, own, endpoint)
-    return None
+    match command:
+        case zdo.IeeeAddrReq():
+            answer: zdo.ZdoCommand | None = zdo.IeeeAddrRsp(ok, network.eui, own)
+        case zdo.NodeDescReq():
+            answer = zdo.NodeDescRsp(ok, own, NODE_DESCRIPTOR)
+        case zdo.ActiveEpReq():
+            answer = zdo.ActiveEpRsp(ok, own, (endpoint.endpoint,))
+        case zdo.SimpleDescReq():
+            found = command.endpoint == endpoint.endpoint
+            answer = zdo.SimpleDescRsp(ok, own, endpoint) if found else zdo.SimpleDescRsp(zdo.ZdpStatus.NOT_ACTIVE, own)
+        case zdo.MatchDescReq():
+            answer = _match(command, own, endpoint)
+        case _:
+            answer = None
+    return answer
 
 
 def _match(command: zdo.MatchDescReq, own: int, endpoint: zdo.SimpleDescriptor) -> zdo.MatchDescRsp | None:

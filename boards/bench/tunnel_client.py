@@ -1,8 +1,8 @@
 """The hub's side of the GB tunnel (cluster 0x0704), one object a device, pure: every call takes ``now``.
 
-The hub is the tunnel's client: it asks for the tunnel once it has found the device's endpoint, and again when the device
-announces itself. Messages go down one at a time, each in transfers of the device's size, each transfer acknowledged by
-APS; what comes up is put together by the messages' own lengths.
+The hub is the tunnel's client: it asks for the tunnel once it has found the device's endpoint, and again when the
+device announces itself. Messages go down one at a time, each in transfers of the device's size, each transfer
+acknowledged by APS; what comes up is put together by the messages' own lengths.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class TunnelClient:
     tunnel_id: int = tunnel.NO_TUNNEL
     max_transfer: int = 0
     _queue: deque[_Message] = field(default_factory=deque)
+    _last: _Message | None = None  # the one delivered last over this tunnel
     _sending: bool = False
     _due: float | None = None
     _partial_since: float | None = None
@@ -70,6 +71,8 @@ class TunnelClient:
         self._attempt += 1
         self._sending = False
         self._drop_partial()
+        if self._queue:
+            self._queue[0].sent = 0
         wanted = tunnel.RequestTunnel(
             self.settings.protocol,
             self.settings.manufacturer_code,
@@ -144,7 +147,7 @@ class TunnelClient:
         if self.state is not State.REQUESTED:
             return  # a late answer to an older request
         if response.status == tunnel.TunnelStatus.SUCCESS and response.maximum_incoming:
-            self.state, self._due = State.OPEN, None
+            self.state, self._due, self._last = State.OPEN, None, None
             self.tunnel_id, self.max_transfer = response.tunnel, response.maximum_incoming
             self.desk.tell(TunnelOpened(self.member.eui, self.tunnel_id, self.max_transfer))
             self._pump(now)
@@ -193,18 +196,16 @@ class TunnelClient:
                 self.desk.reply(peer, frame, error.TO_SERVER, error.encode())
             self._bad(f"TransferData on tunnel {transfer.tunnel}, which is not open")
             return
+        self._assembler.feed(transfer.data)
         try:
-            messages = self._assembler.feed(transfer.data)
+            while (octets := self._assembler.next_message()) is not None:
+                self.desk.tell(MessageUp(self.member.eui, octets))
         except FormatError as error:
-            self._drop_partial()
             self._bad(str(error))
-            return
-        for octets in messages:
-            self.desk.tell(MessageUp(self.member.eui, octets))
         self._partial_since = now if self._assembler.pending_octets else None
 
     def _drop_partial(self) -> None:
-        self._assembler = MessageAssembler()
+        self._assembler.reset()
         self._partial_since = None
 
     def _bad(self, reason: str) -> None:
@@ -219,6 +220,10 @@ class TunnelClient:
             self._end_message(delivered=False, reason="the device cannot take so much", now=now)
             return
         self.desk.tell(TunnelClosed(self.member.eui, "the device knows no such tunnel"))
+        if self._last is not None and self._last.tries < MESSAGE_TRIES:
+            self._queue.appendleft(self._last)  # acknowledged by its radio, and lost behind it
+            self._last.tries += 1
+        self._last = None
         self.open(now)
 
     def _pump(self, now: float) -> None:
@@ -248,16 +253,18 @@ class TunnelClient:
                 self._pump(now)
             return
         message.tries += 1
-        message.sent = 0
         if message.tries >= MESSAGE_TRIES:
             self._end_message(delivered=False, reason=result.status.value, now=now)
-        else:
-            self._due = now + self.settings.retry_s
+            return
+        self._due = now + self.settings.retry_s
+        if len(message.octets) > self.max_transfer:
+            self.state = State.WAITING  # a fresh tunnel: the device forgets the half that it may have
 
     def _end_message(self, *, delivered: bool, reason: str, now: float) -> None:
         if self._queue:
             self._sending = False
             message = self._queue.popleft()
+            self._last = message if delivered else None
             self.desk.tell(MessageDown(self.member.eui, message.octets, delivered, reason))
             self._pump(now)
 

@@ -75,7 +75,7 @@ def decode_certificate(octets: bytes) -> Certificate:
     for name in ("version", "serial number", "signature algorithm", "issuer"):
         der.skip(body, name)
     validity = der.value(body, der.SEQUENCE, "validity")
-    not_before, not_after = der.time(validity, "not before"), der.time(validity, "not after")
+    not_before, not_after = der.certificate_time(validity, "not before"), der.certificate_time(validity, "not after")
     role, organisation = _subject(der.value(body, der.SEQUENCE, "subject"))
     public_key = _public_key(body)
     usage, device = _extensions(body)

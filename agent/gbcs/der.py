@@ -66,20 +66,30 @@ def null(reader: Reader, name: str) -> None:
     value(reader, NULL, name).end(name)
 
 
-def time(reader: Reader, name: str) -> datetime:
-    """A GeneralizedTime, or the UTCTime that a certificate may hold, in UTC to the second and no other form."""
+def generalized_time(reader: Reader, name: str) -> datetime:
+    """A GeneralizedTime in UTC to the second: YYYYMMDDHHMMSSZ and no other form."""
     at = reader.offset
-    tag = reader.peek()
-    content = value(reader, UTC_TIME if tag == UTC_TIME else GENERALIZED_TIME, name)
+    content = value(reader, GENERALIZED_TIME, name)
+    return _moment(reader, content.take(content.remaining, name), name, at)
+
+
+def certificate_time(reader: Reader, name: str) -> datetime:
+    """A GeneralizedTime or a UTCTime (RFC 5280 4.1.2.5: years 50 to 99 are the last century's)."""
+    if reader.peek() != UTC_TIME:
+        return generalized_time(reader, name)
+    at = reader.offset
+    content = value(reader, UTC_TIME, name)
     text = content.take(content.remaining, name)
+    return _moment(reader, (b"19" if text >= b"50" else b"20") + text, name, at)
+
+
+def _moment(reader: Reader, text: bytes, name: str, at: int) -> datetime:
     digits = text[:-1]
-    if tag == UTC_TIME:  # RFC 5280 4.1.2.5.1: 50 to 99 is the last century
-        digits = (b"19" if digits >= b"50" else b"20") + digits
     if len(digits) != 14 or not digits.isdigit() or text[-1:] != b"Z":
         raise reader.error(f"{name} {text!r} is not YYYYMMDDHHMMSSZ", at)
-    numbers = [int(digits[:4])] + [int(digits[i : i + 2]) for i in range(4, 14, 2)]
+    month, day, hour, minute, second = (int(digits[i : i + 2]) for i in range(4, 14, 2))
     try:
-        return datetime(*numbers, tzinfo=UTC)  # type: ignore[misc, arg-type]  # six numbers, year first
+        return datetime(int(digits[:4]), month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         raise reader.error(f"{name} {text!r} is no date and time", at) from None
 

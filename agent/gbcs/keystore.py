@@ -73,6 +73,10 @@ class KeyStore:
         self._private_keys[name] = key
         self._check_pairs("private key")
 
+    def names(self) -> list[KeyName]:
+        """Every certificate held, by whose it is and what for, in order."""
+        return sorted(self._certificates, key=lambda name: (name.eui, name.use.value))
+
     def certificate(self, eui: int, use: KeyUse) -> Certificate | None:
         """The certificate of ``eui`` for ``use``, None when not held."""
         return self._certificates.get(KeyName(eui, use))

@@ -117,7 +117,8 @@ def mac_secrets(message: GbcsMessage, keys: KeyStore) -> list[bytes]:
     """Every Z this message's MAC may be made with, as far as ``keys`` can compute it."""
     if message.cra is Cra.COMMAND:
         brokers = keys.holders(Role.ACCESS_CONTROL_BROKER, KeyUse.KEY_AGREEMENT)
-        pairs = [(broker, message.target) for broker in brokers]
+        senders = [message.originator] if message.originator in brokers else brokers
+        pairs = [(sender, message.target) for sender in senders]
     else:
         pairs = [(message.originator, message.target)]
     secrets = (agree(keys, one, other) for one, other in pairs)

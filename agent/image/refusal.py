@@ -7,6 +7,7 @@ from enum import Enum
 
 from agent.errors import FormatError
 from agent.image.mcuboot import MagicError, ManufacturerImage
+from agent.image.ota_form import TRAILER
 from agent.image.version import Version
 
 ABORT = 0x95  # ZCL 2.6.3: the image may be good, this device cannot take it as things stand
@@ -71,7 +72,10 @@ class Acceptance:
 
 def refuse_format(error: FormatError) -> Refusal:
     """The refusal for octets that do not parse."""
-    reason = Reason.MAGIC if isinstance(error, MagicError) else Reason.FORMAT
+    if isinstance(error, MagicError):
+        reason = Reason.MAGIC
+    else:
+        reason = Reason.SUPPLIER_TRAILER if error.what == TRAILER else Reason.FORMAT
     return Refusal(reason, f"{error}; nobody vouches for this file, ask the manufacturer for the image again")
 
 

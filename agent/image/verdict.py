@@ -14,11 +14,14 @@ from dataclasses import dataclass
 
 from Crypto.PublicKey.ECC import EccKey
 
+from agent.errors import FormatError
+from agent.image import mcuboot, ota_file
 from agent.image.mcuboot import ImageHeader, ManufacturerImage
 from agent.image.origin import check_counter, check_counter_present, check_for_boot, check_origin, check_shape, too_long
-from agent.image.ota_header import HEADER_VERSION, OtaHeader
+from agent.image.ota_form import Form, Trailer
+from agent.image.ota_header import HEADER_VERSION, OtaHeader, parse_header
 from agent.image.refusal import Acceptance, Reason, Refusal, accept, refuse_format
-from agent.image.signature import key_hash, load_trusted_keys
+from agent.image.signature import key_hash, load_trusted_keys, verify_digest
 from agent.image.version import Version
 
 __all__ = [
@@ -31,6 +34,8 @@ __all__ = [
     "check_image",
     "check_mcuboot_header",
     "check_ota_header",
+    "check_supplier",
+    "judge_file",
     "key_hash",
     "load_trusted_keys",
     "refuse_format",
@@ -92,6 +97,50 @@ def check_image(image: ManufacturerImage, header: OtaHeader | None, req: Require
         lambda: check_origin(image, req.trusted_keys),
     ]
     return next((refusal for check in checks if (refusal := check()) is not None), None)
+
+
+def check_supplier(trailer: Trailer, manufacturer_image_hash: bytes, supplier_key: EccKey) -> Refusal | None:
+    """An HCALCS's last question: the supplier's signature over the Manufacturer Image verbatim."""
+    if verify_digest(supplier_key, manufacturer_image_hash, trailer.signature, encoding="binary"):
+        return None
+    return Refusal(
+        Reason.SUPPLIER_SIGNATURE,
+        "supplier trailer: the signature over the Manufacturer Image does not verify with the supplier's "
+        "digital-signing key; another supplier's, damaged or forged",
+    )
+
+
+def judge_file(
+    octets: bytes, form: Form, req: Requirements, supplier_key: EccKey | None = None
+) -> Acceptance | Refusal:
+    """The verdict on a whole OTA file, as a device of this form would come to it. Never raises on content.
+
+    ``supplier_key`` None: the supplier's signature of a gb-hcalcs file is not judged.
+    """
+    try:
+        header = parse_header(octets)
+        refusal = _check_length(header, len(octets)) or check_ota_header(header, req)
+        if refusal is not None:
+            return refusal
+        file = ota_file.parse(octets, form)
+        refusal = check_mcuboot_header(mcuboot.parse_header(file.image), header, req)
+        if refusal is not None:
+            return refusal
+        image = mcuboot.parse(file.image)
+    except FormatError as error:
+        return refuse_format(error)
+    refusal = check_image(image, header, req)
+    if refusal is None and file.trailer is not None and supplier_key is not None:
+        refusal = check_supplier(file.trailer, image.manufacturer_image_hash(), supplier_key)
+    return refusal or accept(image)
+
+
+def _check_length(header: OtaHeader, found: int) -> Refusal | None:
+    if found == header.total_octets:
+        return None
+    return Refusal(
+        Reason.SIZE, f"OTA file of {found} octets, its header says {header.total_octets}; fetch the whole file again"
+    )
 
 
 def _check_hardware(header: OtaHeader, req: Requirements) -> Refusal | None:

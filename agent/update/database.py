@@ -23,8 +23,11 @@ MIGRATIONS: tuple[str, ...] = (
         image_octets INTEGER NOT NULL, stream BLOB NOT NULL, slot TEXT NOT NULL,
         image_hash BLOB NOT NULL, activate_at_utc INTEGER, version_before INTEGER NOT NULL) STRICT;
     CREATE TABLE outbox (
-        counter TEXT PRIMARY KEY, kind TEXT NOT NULL, message BLOB NOT NULL, update_id TEXT NOT NULL,
-        delivered INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0) STRICT;
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, message BLOB NOT NULL,
+        update_id TEXT NOT NULL, delivered INTEGER NOT NULL DEFAULT 0) STRICT;
+    CREATE TABLE activation_order (
+        phase TEXT PRIMARY KEY, message BLOB NOT NULL, image_hash BLOB NOT NULL, execution_utc INTEGER,
+        update_id TEXT NOT NULL) STRICT;
     CREATE TABLE counter (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE tunnel (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
     CREATE TABLE event (

@@ -36,12 +36,25 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One GBCS message on its way up. The same octets go out however often it is tried."""
+    """One GBCS message on its way up. The same octets go out however often it is tried.
 
-    counter: int
+    ``key`` is the own counter of an alert, or originator and counter of the command that a response answers.
+    """
+
+    key: str
     kind: str
     message: bytes
     update_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A CS06 command that was accepted: the whole message, and what the device must know of it."""
+
+    message: bytes
+    image_hash: bytes
+    execution_utc: int | None
+    update_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +134,8 @@ class Journal:
     def post(self, row: OutboxRow) -> None:
         """Put a message into the outbox."""
         self._database.execute(
-            "INSERT INTO outbox (counter, kind, message, update_id) VALUES (?, ?, ?, ?)",
-            str(row.counter),
+            "INSERT INTO outbox (key, kind, message, update_id) VALUES (?, ?, ?, ?)",
+            row.key,
             row.kind,
             row.message,
             row.update_id,
@@ -130,14 +143,36 @@ class Journal:
 
     def undelivered(self) -> list[OutboxRow]:
         """What still has to go up, oldest first."""
-        rows = self._database.rows(
-            "SELECT counter, kind, message, update_id FROM outbox WHERE delivered = 0 ORDER BY rowid"
-        )
-        return [OutboxRow(int(row[0]), *row[1:]) for row in rows]
+        rows = self._database.rows("SELECT key, kind, message, update_id FROM outbox WHERE delivered = 0 ORDER BY id")
+        return [OutboxRow(*row) for row in rows]
 
-    def delivered(self, counter: int) -> None:
+    def delivered(self, key: str) -> None:
         """The chip reported that the other side acknowledged it."""
-        self._database.execute("UPDATE outbox SET delivered = 1 WHERE counter = ?", str(counter))
+        self._database.execute("UPDATE outbox SET delivered = 1 WHERE key = ?", key)
+
+    # --- orders -----------------------------------------------------------------------------------------------------
+
+    def order(self, phase: str) -> Order | None:
+        """The CS06 in this phase: ``dated`` waits for its time, ``running`` has been decided and owes its report."""
+        row = self._database.row(
+            "SELECT message, image_hash, execution_utc, update_id FROM activation_order WHERE phase = ?", phase
+        )
+        return Order(*row) if row else None
+
+    def set_order(self, phase: str, order: Order) -> None:
+        """Record it; a newer one replaces an older one of the same phase."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO activation_order VALUES (?, ?, ?, ?, ?)",
+            phase,
+            order.message,
+            order.image_hash,
+            order.execution_utc,
+            order.update_id,
+        )
+
+    def forget_order(self, phase: str) -> None:
+        """It was reported, cancelled or replaced."""
+        self._database.execute("DELETE FROM activation_order WHERE phase = ?", phase)
 
     # --- tunnel -----------------------------------------------------------------------------------------------------
 

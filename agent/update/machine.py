@@ -63,6 +63,7 @@ class UpdateMachine:
         self._restarting = False
         self._activate_at: float | None = None
         self._utc_minus_now = 0.0
+        self._decided = False
         self.record = journal.load()
 
     # --- what the owner may ask ---------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ class UpdateMachine:
         if facts.bad:
             self._failure = facts.reason
         elif record.state is State.ACTIVATING and self._slots.holds(record.slot, record.image_hash):
-            self._arm(now)  # power fell between the decision and the arming
+            self._arm()  # power fell between the decision and the arming
         else:
             self._failure = "the image is no longer in its slot"
         if self._failure:
@@ -256,10 +257,10 @@ class UpdateMachine:
 
     # --- when to activate ---------------------------------------------------------------------------------------------
 
-    def activate_now(self, now: float) -> None:
+    def activate_now(self) -> None:
         """The hub's Upgrade End Response said now."""
         if self.state in PENDING:
-            self._hold_or(lambda: self._activate(now, "the hub said now"))
+            self._hold_or(lambda: self._activate("the hub said now"))
 
     def activate_at(self, now: float, delay_s: float, utc: int | None) -> None:
         """The hub said in ``delay_s``, which is ``utc`` on its clock (None: not known, so not kept over a restart)."""
@@ -285,18 +286,24 @@ class UpdateMachine:
             self._move(State.COUNTDOWN, activate_at_utc=utc)
         self._note("activation is timed", activate_at_utc=utc)
 
-    def activate_by_command(self, now: float) -> None:
-        """An authenticated CS06 whose hash is that of the pending image, which its owner has checked and recorded."""
-        if self.state in PENDING:
-            self._activate(now, "CS06")
-
-    def _activate(self, now: float, cause: str) -> None:
+    def decide(self, cause: str) -> None:
+        """Decide to activate the pending image; the caller's transaction may hold more. Then ``carry_out``."""
         self._activate_at = None
         self._move(State.ACTIVATING)
         self._note("activation decided", cause=cause, slot=self.record.slot)
-        self._arm(now)
+        self._decided = True
 
-    def _arm(self, now: float) -> None:
+    def carry_out(self) -> None:
+        """Arm the trial and restart, when that was decided and has not been done."""
+        if self._decided:
+            self._decided = False
+            self._arm()
+
+    def _activate(self, cause: str) -> None:
+        self.decide(cause)
+        self.carry_out()
+
+    def _arm(self) -> None:
         try:
             self._slots.activate(self.record.slot, self.record.image_hash)
         except StorageError as error:
@@ -330,7 +337,7 @@ class UpdateMachine:
         if self._trial_started is not None:
             self._watch_trial(now, now - self._trial_started)
         elif self._activate_at is not None and self._activate_at <= now and self.state in PENDING:
-            self._activate(now, "its time has come")
+            self._activate("its time has come")
 
     def _watch_trial(self, now: float, uptime_s: float) -> None:
         if self._contact and uptime_s >= self._policy.minimum_uptime_s:

@@ -120,6 +120,7 @@ class ImageQueried:
     status: int
     offered_version: int | None
     reason: str
+    mismatched_version: int | None = None  # on offer for this device, but not for its hardware
 
     def line(self) -> str:
         answer = f"version 0x{self.offered_version:08X}" if self.offered_version is not None else self.reason

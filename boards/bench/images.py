@@ -50,6 +50,14 @@ class Wanted:
     device_specific: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NotOffered:
+    """Why a query gets no image; ``mismatched_version``: there is one for this device, but for other hardware."""
+
+    reason: str
+    mismatched_version: int | None = None
+
+
 @dataclass(slots=True)
 class ImageTable:
     """Images by name; of several that fit, the highest version wins. Withdrawn ones are remembered to answer ABORT."""
@@ -87,8 +95,8 @@ class ImageTable:
         fitting = [image for image in self.images.values() if image.is_for(device_eui)]
         return max(fitting, key=lambda image: image.file_version, default=None)
 
-    def find(self, wanted: Wanted) -> ServedImage | str:
-        """The image to offer, or in words why there is none."""
+    def find(self, wanted: Wanted) -> ServedImage | NotOffered:
+        """The image to offer, or why there is none."""
         candidates = [
             image
             for image in self.images.values()
@@ -96,19 +104,22 @@ class ImageTable:
             and not (wanted.device_specific and image.target is None)
         ]
         if not candidates:
-            return f"no image of manufacturer 0x{wanted.manufacturer:04X}, type 0x{wanted.image_type:04X}"
+            kind = f"manufacturer 0x{wanted.manufacturer:04X}, type 0x{wanted.image_type:04X}"
+            return NotOffered(f"no image of {kind}")
         reasons = {image.name: _why_not(image, wanted) for image in candidates}
         fitting = [image for image in candidates if not reasons[image.name]]
         if fitting:
             return max(fitting, key=lambda image: image.file_version)
-        return next(iter(reasons.values()))
+        wrong_hardware = (one for one in candidates if one.is_for(wanted.device_eui) and hardware_mismatch(one, wanted))
+        mismatch = next(wrong_hardware, None)
+        return NotOffered(next(iter(reasons.values())), mismatch.file_version if mismatch else None)
 
 
 def _why_not(image: ServedImage, wanted: Wanted) -> str:
     """Empty when the image fits."""
     if not image.is_for(wanted.device_eui):
         return f"{image.name} is not for {format_eui(wanted.device_eui)}"
-    if hardware_mismatch(image, wanted.hardware_version):
+    if hardware_mismatch(image, wanted):
         low, high = image.hardware or (0, 0)
         return f"{image.name} is for hardware 0x{low:04X} to 0x{high:04X}, not 0x{wanted.hardware_version or 0:04X}"
     if image.file_version == wanted.running_version and not image.also_older:
@@ -118,8 +129,8 @@ def _why_not(image: ServedImage, wanted: Wanted) -> str:
     return ""
 
 
-def hardware_mismatch(image: ServedImage, hardware_version: int | None) -> bool:
+def hardware_mismatch(image: ServedImage, wanted: Wanted) -> bool:
     """True when both sides name hardware and they do not fit."""
-    if image.hardware is None or hardware_version is None:
+    if image.hardware is None or wanted.hardware_version is None:
         return False
-    return not image.hardware[0] <= hardware_version <= image.hardware[1]
+    return not image.hardware[0] <= wanted.hardware_version <= image.hardware[1]

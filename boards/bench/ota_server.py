@@ -16,7 +16,7 @@ from agent.zigbee.zcl import ZclFrame, ZclStatus
 from boards.bench.desk import Desk, Peer
 from boards.bench.faults import Faults
 from boards.bench.happenings import DeviceNotified, ImageQueried, TransferEnded, TransferProgress
-from boards.bench.images import ImageTable, ServedImage, Wanted
+from boards.bench.images import ImageTable, NotOffered, ServedImage, Wanted
 from boards.bench.members import Member
 from boards.bench.ota_session import Block, Session, upgrade_answer
 from boards.bench.settings import UTC_UNKNOWN, ServerSettings
@@ -124,7 +124,7 @@ class OtaServer:
         specific = isinstance(query, ota.QueryDeviceSpecificFileRequest)
         hardware = None if isinstance(query, ota.QueryDeviceSpecificFileRequest) else query.hardware_version
         wanted = Wanted(member.eui, query.manufacturer, query.image_type, query.file_version, hardware, specific)
-        found = self.table.find(wanted) if member.authorised else "the device is not authorised"
+        found = self.table.find(wanted) if member.authorised else NotOffered("the device is not authorised")
         if isinstance(found, ServedImage):
             status = ZclStatus.SUCCESS
             self._begin(member, found, now)
@@ -135,8 +135,9 @@ class OtaServer:
         command = (ota.QueryDeviceSpecificFileResponse if specific else ota.QueryNextImageResponse).COMMAND
         self._desk.reply(peer, frame, command, response.encode())
         offered = found.file_version if isinstance(found, ServedImage) else None
-        reason = found if isinstance(found, str) else ""
-        self._desk.tell(ImageQueried(member.eui, query.file_version, hardware, status, offered, reason))
+        why = found if isinstance(found, NotOffered) else NotOffered("")
+        told = (member.eui, query.file_version, hardware, status, offered, why.reason, why.mismatched_version)
+        self._desk.tell(ImageQueried(*told))
 
     def _begin(self, member: Member, image: ServedImage, now: float) -> Session:
         """The session of this file; a query wakes a forgotten one."""

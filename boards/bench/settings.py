@@ -71,6 +71,7 @@ class ImageOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     activate: str = ""
     devices: list[str] = msgspec.field(default_factory=list)  # empty: every device that it fits
     also_older: bool = False  # offer it to a device that runs this version or a later one
+    as_is: bool = False  # offer it though its body is not in its form: to see how a device takes that
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -16,7 +16,7 @@ from agent.zigbee import ota_messages as ota
 from agent.zigbee.clusters import Cluster
 from agent.zigbee.zcl import ZclFrame, ZclStatus
 from boards.bench.desk import Desk, Peer
-from boards.bench.faults import Faults
+from boards.bench.faults import FaultPlan, Faults
 from boards.bench.happenings import ImageQueried, TransferEnded, TransferProgress
 from boards.bench.images import ServedImage
 from boards.bench.members import Member
@@ -354,19 +354,19 @@ def test_notifies_repeat_until_the_device_asks() -> None:
 
 
 def test_fault_abort_strikes_once() -> None:
-    bench = offered(faults=Faults(abort_at=100))
+    bench = offered(faults=Faults(FaultPlan(abort_at=100)))
     assert isinstance(bench.ask(block(50))[0], ota.ImageBlock)
     assert bench.ask(block(100)) == [ota.BlockRefused(ZclStatus.ABORT)]
     assert isinstance(bench.ask(block(100))[0], ota.ImageBlock)
 
 
 def test_fault_wait_without_clock() -> None:
-    bench = offered(faults=Faults(wait_at=0, wait_s=7, wait_without_clock=True))
+    bench = offered(faults=Faults(FaultPlan(wait_at=0, wait_s=7, wait_without_clock=True)))
     assert bench.ask(block(0)) == [ota.WaitForData(0, 7, 0)]
 
 
 def test_fault_silence_ends() -> None:
-    bench = offered(faults=Faults(silent_at=50, silent_s=60.0))
+    bench = offered(faults=Faults(FaultPlan(silent_at=50, silent_s=60.0)))
     assert bench.ask(block(50)) == []
     bench.now = 59.0
     assert bench.ask(block(50)) == []
@@ -375,7 +375,7 @@ def test_fault_silence_ends() -> None:
 
 
 def test_fault_forgotten_session_wakes_with_a_query() -> None:
-    bench = offered(faults=Faults(forget_at=50))
+    bench = offered(faults=Faults(FaultPlan(forget_at=50)))
     assert bench.ask(block(50)) == []
     assert bench.ask(ota.UpgradeEndRequest(0, *IMAGE.file_id)) == []
     assert len(bench.ask(ASK)) == 1
@@ -383,27 +383,27 @@ def test_fault_forgotten_session_wakes_with_a_query() -> None:
 
 
 def test_fault_foreign_and_corrupt_octets() -> None:
-    bench = offered(faults=Faults(foreign_from=60, foreign_octets=b"\xff" * 1024, corrupt_at=52))
+    bench = offered(faults=Faults(FaultPlan(foreign_from=60, corrupt_at=52), b"\xff" * 1024))
     (answer,) = bench.ask(block(50, 20))
     assert isinstance(answer, ota.ImageBlock)
     assert answer.data == bytes([50, 51, 52 ^ 1, *range(53, 60)]) + b"\xff" * 10
 
 
 def test_fault_repeats_late_short_and_wrong_version() -> None:
-    assert len(offered(faults=Faults(repeat_responses=2)).ask(block(0))) == 3
-    late = offered(faults=Faults(late_every=1, late_s=3.0))
+    assert len(offered(faults=Faults(FaultPlan(repeat_responses=2))).ask(block(0))) == 3
+    late = offered(faults=Faults(FaultPlan(late_every=1, late_s=3.0)))
     assert late.ask(block(0)) == []
     assert len(late.wait(3.0)) == 1
-    (short,) = offered(faults=Faults(short_every=1)).ask(block(0))
+    (short,) = offered(faults=Faults(FaultPlan(short_every=1))).ask(block(0))
     assert isinstance(short, ota.ImageBlock)
     assert len(short.data) == 25
-    (wrong,) = offered(faults=Faults(wrong_version_at=0)).ask(block(0))
+    (wrong,) = offered(faults=Faults(FaultPlan(wrong_version_at=0))).ask(block(0))
     assert isinstance(wrong, ota.ImageBlock)
     assert wrong.file_version == IMAGE.file_version ^ 1
 
 
 def test_fault_drops_every_second() -> None:
-    bench = offered(faults=Faults(drop_every=2))
+    bench = offered(faults=Faults(FaultPlan(drop_every=2)))
     assert [len(bench.ask(block(0))) for _ in range(4)] == [1, 0, 1, 0]
 
 
@@ -426,7 +426,7 @@ def test_any_octets_are_answered_or_a_format_error(frames: list[tuple[int, bytes
 @settings(max_examples=100, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 64), st.booleans())
 def test_a_persistent_device_always_gets_the_image(chance: random.Random, size: int, paged: bool) -> None:
-    faults = Faults(drop_every=3, late_every=5, short_every=4, repeat_responses=1, abort_at=300, wait_at=600)
+    faults = Faults(FaultPlan(drop_every=3, late_every=5, short_every=4, repeat_responses=1, abort_at=300, wait_at=600))
     bench = offered(faults=faults)
     got = bytearray()
     for _ in range(3000):

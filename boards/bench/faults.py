@@ -5,12 +5,13 @@ Every fault acts on block responses. The ones with an offset strike once a devic
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Faults:
-    """All off by default. Offsets and sizes in octets of the OTA file."""
+class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[faults]`` of hub.toml, all off by default. Offsets and sizes in octets of the OTA file."""
 
     abort_at: int | None = None  # answer ABORT
     wait_at: int | None = None  # answer WAIT_FOR_DATA ...
@@ -19,8 +20,8 @@ class Faults:
     silent_at: int | None = None  # answer nothing ...
     silent_s: float = 60.0  # ... for so long
     forget_at: int | None = None  # forget the session: nothing is answered until the device queries anew
-    foreign_from: int | None = None  # from here on serve another image's octets
-    foreign_octets: bytes = field(default=b"", repr=False)
+    foreign_from: int | None = None  # from here on serve the octets of another file ...
+    foreign_file: Path | None = None  # ... this one
     corrupt_at: int | None = None  # the lowest bit of this octet flips, every time
     wrong_version_at: int | None = None  # one response that names another file version
     drop_every: int = 0  # every n-th response is not sent
@@ -28,12 +29,23 @@ class Faults:
     late_every: int = 0  # every n-th response leaves late ...
     late_s: float = 3.0  # ... by so much
     short_every: int = 0  # every n-th block carries half of what it could
-    _struck: set[tuple[int, str]] = field(default_factory=set)
-    _responses: int = 0
+
+
+NONE = FaultPlan()
+
+
+class Faults:
+    """A plan and what of it has struck already. ``foreign`` is the other file, whole."""
+
+    def __init__(self, plan: FaultPlan = NONE, foreign: bytes = b"") -> None:
+        self.plan = plan
+        self._foreign = foreign
+        self._struck: set[tuple[int, str]] = set()
+        self._responses = 0
 
     def strikes(self, name: str, device_eui: int, offset: int) -> bool:
         """True once a device, when its request reaches the offset that the fault ``name`` waits for."""
-        at: int | None = getattr(self, name)
+        at: int | None = getattr(self.plan, name)
         if at is None or offset < at or (device_eui, name) in self._struck:
             return False
         self._struck.add((device_eui, name))
@@ -49,13 +61,14 @@ class Faults:
 
     def block(self, octets: bytes, offset: int, length: int) -> bytes:
         """The data of one block, with what the faults make of it."""
-        if self.every(self.short_every) and length > 1:
+        plan = self.plan
+        if self.every(plan.short_every) and length > 1:
             length //= 2
         data = bytearray(octets[offset : offset + length])
-        if self.foreign_from is not None and offset + length > self.foreign_from:
-            start = max(self.foreign_from - offset, 0)
-            foreign = self.foreign_octets[offset + start : offset + len(data)]
+        if plan.foreign_from is not None and offset + length > plan.foreign_from:
+            start = max(plan.foreign_from - offset, 0)
+            foreign = self._foreign[offset + start : offset + len(data)]
             data[start : start + len(foreign)] = foreign
-        if self.corrupt_at is not None and offset <= self.corrupt_at < offset + len(data):
-            data[self.corrupt_at - offset] ^= 0x01
+        if plan.corrupt_at is not None and offset <= plan.corrupt_at < offset + len(data):
+            data[plan.corrupt_at - offset] ^= 0x01
         return bytes(data)

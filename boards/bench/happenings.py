@@ -250,6 +250,9 @@ def line(happening: object) -> str:
 
 def as_object(happening: object) -> dict[str, object]:
     """The dict for a script."""
+    own = getattr(happening, "as_object", None)
+    if own is not None:
+        return dict(own())
     if not dataclasses.is_dataclass(happening) or isinstance(happening, type):
         raise TypeError(f"{happening!r} is not a happening")
     name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(happening).__name__).lower()

@@ -230,13 +230,13 @@ class OtaServer:
         if faults.strikes("forget_at", device, offset):
             session.forgotten = True
         if faults.strikes("silent_at", device, offset):
-            session.silent_until = now + faults.silent_s
-        if session.forgotten or now < session.silent_until or faults.every(faults.drop_every):
+            session.silent_until = now + faults.plan.silent_s
+        if session.forgotten or now < session.silent_until or faults.every(faults.plan.drop_every):
             return True
         if faults.strikes("abort_at", device, offset):
             self._say(block.peer, block.frame, ota.BlockRefused(ZclStatus.ABORT))
         elif faults.strikes("wait_at", device, offset):
-            self._wait(block, session, faults.wait_s, now, clock=not faults.wait_without_clock)
+            self._wait(block, session, faults.plan.wait_s, now, clock=not faults.plan.wait_without_clock)
         elif self.paused_until is not None and now < self.paused_until:
             self._wait(block, session, max(1, int(self.paused_until - now)), now, clock=True)
         else:
@@ -277,11 +277,11 @@ class OtaServer:
         def send(_now: float) -> None:
             self._desk.reply(block.peer, block.frame, ota.ImageBlock.COMMAND, payload, ack=self._settings.block_aps_ack)
 
-        if faults.every(faults.late_every):
-            self._at(now + faults.late_s, send)
+        if faults.every(faults.plan.late_every):
+            self._at(now + faults.plan.late_s, send)
         else:
             send(now)
-        for _ in range(faults.repeat_responses):
+        for _ in range(faults.plan.repeat_responses):
             send(now)
         self._count_block(block, session, len(data), now)
         return len(data)

@@ -15,6 +15,7 @@ import msgspec
 
 from agent.errors import SettingsError
 from agent.settings import IMAGE_FORMS, check_role, load
+from boards.bench.faults import FaultPlan
 
 ZIGBEE_EPOCH = 946_684_800  # 2000-01-01T00:00:00Z as a POSIX time; ZigBee UTCTime counts from here
 UTC_UNKNOWN = 0xFFFFFFFF
@@ -104,6 +105,7 @@ class HeadEndSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     acb: str = ""
     supplier: str = ""
+    hub: str = ""  # the EUI under which the hub signs its CCS08; empty: that of its radio
 
 
 class HubSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,6 +119,7 @@ class HubSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ota: ServerSettings = ServerSettings()
     tunnel: TunnelClientSettings = TunnelClientSettings()
     head_end: HeadEndSettings = HeadEndSettings()
+    faults: FaultPlan = FaultPlan()
 
     @property
     def control_socket(self) -> Path:
@@ -134,12 +137,16 @@ def load_hub(path: Path) -> HubSettings:
     for eui in euis:
         if euis.count(eui) > 1:
             raise SettingsError(f"{path}: devices: {eui} is there twice; keep one")
-    for party in (settings.head_end.acb, settings.head_end.supplier):
+    for party in (settings.head_end.acb, settings.head_end.supplier, settings.head_end.hub):
         if party:
             parse_eui(party, f"{path}: head_end")
     folder = path.resolve().parent
     images = [_check_image(image, folder, f"{path}: images[{n}]") for n, image in enumerate(settings.images)]
-    return msgspec.structs.replace(settings, images=images, state=folder / settings.state, keys=folder / settings.keys)
+    faults = settings.faults
+    if faults.foreign_file is not None:
+        faults = msgspec.structs.replace(faults, foreign_file=folder / faults.foreign_file)
+    folders = {"state": folder / settings.state, "keys": folder / settings.keys}
+    return msgspec.structs.replace(settings, images=images, faults=faults, **folders)
 
 
 def parse_eui(text: str, where: str) -> int:

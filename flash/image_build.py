@@ -63,12 +63,14 @@ def read_payload_facts(payload: bytes) -> tuple[Version, str] | None:
     """Version and base system out of a payload that ``build_payload`` made; None for any other. Raises FormatError."""
     try:
         with zipfile.ZipFile(io.BytesIO(payload)) as archive:
-            facts = json.loads(archive.read(PAYLOAD_FACTS))
-        version, base_abi = facts["version"], facts["base_abi"]
-    except (zipfile.BadZipFile, KeyError):
+            facts = json.loads(archive.read(PAYLOAD_FACTS)) if PAYLOAD_FACTS in archive.namelist() else None
+    except zipfile.BadZipFile:
         return None
     except (ValueError, TypeError, RuntimeError, EOFError, OSError, zlib.error) as error:
         raise FormatError("payload", 0, f"{PAYLOAD_FACTS} cannot be read: {error}") from None
+    if facts is None:
+        return None
+    version, base_abi = (facts.get(name) if isinstance(facts, dict) else None for name in ("version", "base_abi"))
     if not isinstance(version, str) or not isinstance(base_abi, str):
         raise FormatError("payload", 0, f"{PAYLOAD_FACTS}: version and base_abi are not both text")
     return Version.parse(version), base_abi

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import FormatError
-from agent.gbcs.message import Cra, GbcsMessage, PayloadKind, decode
+from agent.gbcs.message import Cra, GbcsMessage, PayloadKind
 from agent.gbcs.octets import Reader, encode_length
 
 U64 = st.integers(0, 2**64 - 1)
@@ -60,8 +60,8 @@ def messages(draw: st.DrawFn) -> GbcsMessage:
 @given(messages())
 def test_every_message_survives_the_round_trip(message: GbcsMessage) -> None:
     octets = message.encode()
-    assert decode(octets) == message
-    assert decode(octets).encode() == octets
+    assert GbcsMessage.decode(octets) == message
+    assert GbcsMessage.decode(octets).encode() == octets
 
 
 def test_published_messages_re_encode_to_the_same_octets(vectors: Path) -> None:
@@ -69,7 +69,7 @@ def test_published_messages_re_encode_to_the_same_octets(vectors: Path) -> None:
     assert files
     for path in files:
         octets = bytes.fromhex(path.read_text())
-        assert decode(octets).encode() == octets, path.name
+        assert GbcsMessage.decode(octets).encode() == octets, path.name
 
 
 def test_a_cs06_command_field_by_field() -> None:
@@ -77,7 +77,7 @@ def test_a_cs06_command_field_by_field() -> None:
         "DF 09 01 00000000000003ED 08 90B3D51F30010000 08 00DB1234567890A0"  # command, counter, originator, target
         "00 02 0012 04 05000102"  # no date-time, message code CS06, a payload of four octets
     )
-    message = decode(octets)
+    message = GbcsMessage.decode(octets)
     assert message == GbcsMessage(
         Cra.COMMAND, 0x3ED, 0x90B3D51F30010000, 0x00DB1234567890A0, 0x0012, bytes.fromhex("05000102")
     )
@@ -110,9 +110,9 @@ def test_every_cut_is_an_error_but_the_pre_command(message: GbcsMessage) -> None
     octets = message.encode()
     for length in range(len(octets)):
         with contextlib.suppress(FormatError):
-            assert decode(octets[:length]).is_pre_command
+            assert GbcsMessage.decode(octets[:length]).is_pre_command
     with pytest.raises(FormatError, match="after the end of the message"):
-        decode(octets + b"\x00")
+        GbcsMessage.decode(octets + b"\x00")
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_every_cut_is_an_error_but_the_pre_command(message: GbcsMessage) -> None
 )
 def test_an_error_names_the_offset_and_the_reason(octets: str, offset: int, reason: str) -> None:
     with pytest.raises(FormatError, match=reason) as caught:
-        decode(bytes.fromhex(octets))
+        GbcsMessage.decode(bytes.fromhex(octets))
     assert caught.value.offset_octets == offset
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\xdf\x09\x01" + tail))
 def test_garbage_raises_nothing_but_format_errors(octets: bytes) -> None:
     with contextlib.suppress(FormatError):
-        assert decode(octets).encode() == octets
+        assert GbcsMessage.decode(octets).encode() == octets
 
 
 @given(message=messages(), data=st.data())
@@ -148,7 +148,7 @@ def test_a_damaged_message_raises_nothing_but_format_errors(message: GbcsMessage
     for _ in range(data.draw(st.integers(1, 3))):
         octets[data.draw(st.integers(0, min(len(octets) - 1, 80)))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(FormatError):
-        assert decode(bytes(octets)).encode() == bytes(octets)
+        assert GbcsMessage.decode(bytes(octets)).encode() == bytes(octets)
 
 
 @given(st.integers(0, 2**24 - 1))

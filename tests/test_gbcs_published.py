@@ -9,7 +9,7 @@ import pytest
 
 from agent.gbcs.certificate import KeyUse, Role
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import decode
+from agent.gbcs.message import GbcsMessage
 from agent.gbcs.protection import Check, check_mac, check_signature
 
 ACB = 0x90B3D51F30000002
@@ -23,13 +23,15 @@ def keys(vectors: Path) -> KeyStore:
 
 def test_every_published_message_verifies(vectors: Path, keys: KeyStore) -> None:
     for path in sorted((vectors / "rtds").glob("*.HEX")):
-        message = decode(bytes.fromhex(path.read_text()))
+        message = GbcsMessage.decode(bytes.fromhex(path.read_text()))
         assert check_signature(message, keys) is (Check.OK if message.signature else Check.ABSENT), path.name
         assert check_mac(message, keys) is (Check.OK if message.mac else Check.ABSENT), path.name
 
 
 def test_a_published_message_with_another_counter_does_not(vectors: Path, keys: KeyStore) -> None:
-    command = decode(bytes.fromhex((vectors / "rtds" / "CS06_11.3_IMMEDIATE_SUCCESS_COMMAND_GBCS.HEX").read_text()))
+    command = GbcsMessage.decode(
+        bytes.fromhex((vectors / "rtds" / "CS06_11.3_IMMEDIATE_SUCCESS_COMMAND_GBCS.HEX").read_text())
+    )
     other = replace(command, counter=command.counter + 1)
     assert (check_signature(other, keys), check_mac(other, keys)) == (Check.BAD, Check.BAD)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.gbcs import build
 from agent.gbcs.build import Envelope, protect
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import Cra, GbcsMessage, decode
+from agent.gbcs.message import Cra, GbcsMessage
 from agent.gbcs.names import CS06_ACTIVATE_FIRMWARE, CS08_READ_FIRMWARE_VERSION
 from agent.gbcs.protection import add_mac, agree
 from agent.gbcs.receiver import Accepted, Authority, GbcsReceiver, Refused
@@ -151,7 +151,7 @@ def test_a_mac_from_another_counter_is_refused() -> None:
 
 
 def test_a_cs06_without_its_signature_or_its_mac_is_refused() -> None:
-    whole = decode(vector("cs06-command"))
+    whole = GbcsMessage.decode(vector("cs06-command"))
     secret = agree(KEYS, ACB, HCALCS)
     assert secret is not None
     for octets in (
@@ -164,7 +164,7 @@ def test_a_cs06_without_its_signature_or_its_mac_is_refused() -> None:
 
 def test_a_signed_cs08_is_refused() -> None:
     """A non-critical command has its MAC and nothing else."""
-    signed = replace(decode(vector("cs08-command")), signature=bytes(64))
+    signed = replace(GbcsMessage.decode(vector("cs08-command")), signature=bytes(64))
     secret = agree(KEYS, ACB, PPMID)
     assert secret is not None
     assert refused(add_mac(signed, secret).encode(), identity=PPMID) is EventCode.AUTHENTICATION_FAILURE
@@ -172,7 +172,9 @@ def test_a_signed_cs08_is_refused() -> None:
 
 @pytest.mark.parametrize("cra", [Cra.RESPONSE, Cra.ALERT])
 def test_what_is_no_command_is_refused(cra: Cra) -> None:
-    assert refused(replace(decode(vector("cs06-command")), cra=cra).encode()) is EventCode.UNEXPECTED_COMMAND
+    assert (
+        refused(replace(GbcsMessage.decode(vector("cs06-command")), cra=cra).encode()) is EventCode.UNEXPECTED_COMMAND
+    )
 
 
 @pytest.mark.parametrize(

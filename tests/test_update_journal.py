@@ -45,10 +45,15 @@ def test_a_step_that_the_table_does_not_have_is_refused_and_not_stored(path: Pat
 
 def test_a_transaction_is_all_or_nothing(path: Path) -> None:
     journal = open_journal(path)
-    with pytest.raises(RuntimeError), journal.transaction():
-        journal.post(OutboxRow("1", "CS09", b"x", "u"))
-        journal.set_counter("own", 1)
-        raise RuntimeError("power")
+
+    def cut_short() -> None:
+        with journal.transaction():
+            journal.post(OutboxRow("1", "CS09", b"x", "u"))
+            journal.set_counter("own", 1)
+            raise RuntimeError("power")
+
+    with pytest.raises(RuntimeError):
+        cut_short()
     assert journal.undelivered() == []
     assert journal.counter("own") == 0
 

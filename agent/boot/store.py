@@ -44,6 +44,11 @@ class BootStateStore:
         self._area = area
         self._exclusive = exclusive
 
+    @property
+    def size_octets(self) -> int:
+        """Of the area; MINIMUM_OCTETS are needed."""
+        return self._area.size_octets
+
     def load(self) -> Loaded:
         """The newest valid copy. Changes nothing. Raises StorageError when the area cannot be read."""
         copies = [self._read_copy(offset) for offset in COPY_OFFSETS]

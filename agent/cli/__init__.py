@@ -13,7 +13,10 @@ import sys
 from agent.errors import EXIT_USAGE, HanError
 
 # name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
-GROUPS: dict[str, tuple[str, str]] = {}
+GROUPS: dict[str, tuple[str, str]] = {
+    "provision": ("agent.cli.provision", "Give a new device its first firmware."),
+    "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -70,6 +70,17 @@ class GbcsMessage:
     signature: bytes | None = None
     mac: bytes | None = None
 
+    @classmethod
+    def decode(cls, octets: bytes) -> GbcsMessage:
+        """Parse one whole message or pre-command. Raises FormatError with the offset; nothing else."""
+        reader = Reader("GBCS message", octets)
+        if octets[:1] == bytes([GENERAL_CIPHERING]):
+            return _decode_with_mac(reader)
+        if octets[:1] == bytes([GENERAL_SIGNING]):
+            return _decode_without_mac(reader)
+        first = f"{octets[0]:02X}" if octets else "nothing"
+        raise reader.error(f"starts with {first}, neither DD (MAC header) nor DF (grouping header)")
+
     @property
     def is_pre_command(self) -> bool:
         """What a party signs before it sends: nothing stands after the payload."""
@@ -120,17 +131,6 @@ class GbcsMessage:
         )
         extra = b"".join(number.to_bytes(8) for number in numbers if number is not None)
         return self.message_code.to_bytes(2) + extra + (self.supplementary_certificate or b"")
-
-
-def decode(octets: bytes) -> GbcsMessage:
-    """Parse one whole message or pre-command. Raises FormatError with the offset; nothing else."""
-    reader = Reader("GBCS message", octets)
-    if octets[:1] == bytes([GENERAL_CIPHERING]):
-        return _decode_with_mac(reader)
-    if octets[:1] == bytes([GENERAL_SIGNING]):
-        return _decode_without_mac(reader)
-    first = f"{octets[0]:02X}" if octets else "nothing"
-    raise reader.error(f"starts with {first}, neither DD (MAC header) nor DF (grouping header)")
 
 
 def _decode_with_mac(reader: Reader) -> GbcsMessage:

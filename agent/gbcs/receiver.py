@@ -20,7 +20,7 @@ from agent.gbcs import names
 from agent.gbcs.build import has_mac, is_signed
 from agent.gbcs.certificate import KeyUse, Role
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import Cra, GbcsMessage, decode
+from agent.gbcs.message import Cra, GbcsMessage
 from agent.gbcs.payload_decoder import decode_payload
 from agent.gbcs.protection import Check, check_mac, check_signature
 from agent.gbcs.use_cases import ActivateFirmwareCommand, EventCode, ReadVersionCommand
@@ -101,7 +101,7 @@ class GbcsReceiver:
     def receive(self, octets: bytes) -> Accepted | Refused:
         """Judge one whole message. Never raises for what the octets are."""
         try:
-            message = decode(octets)
+            message = GbcsMessage.decode(octets)
         except FormatError as error:
             return Refused(EventCode.CONTENT_OR_FORMAT, str(error))
         try:

@@ -84,14 +84,20 @@ class Slots(Protocol):
     def holds(self, slot: str, image_hash: bytes) -> bool:
         """Whether the slot's content is the image with this SHA-256."""
 
-    def activate(self, slot: str, image_hash: bytes) -> None:
+    def activate(self, slot: str) -> None:
         """Arm the trial of a written slot."""
+
+    def report_running(self) -> None:
+        """This program has come up: a trial that ends from now on was started."""
 
     def confirm(self) -> None:
         """The running slot is good: mark it, commit it, raise the security counter."""
 
-    def give_up(self, reason: str) -> None:
-        """The running trial is bad: the next start is the old slot's."""
+    def give_up(self) -> None:
+        """The running trial is unhealthy: the next start is the old slot's."""
+
+    def cancel(self, slot: str) -> None:
+        """Forget an image that waits for its activation."""
 
 
 class Reporter(Protocol):
@@ -99,6 +105,9 @@ class Reporter(Protocol):
 
     def activated(self, *, success: bool, record: Record, version: Version, utc: int) -> None:
         """The activation of ``record`` ended; ``version`` runs."""
+
+    def received(self, *, verified: bool, image_hash: bytes, update_id: str, utc: int) -> None:
+        """A whole image was received and judged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,9 @@ class Connection(Protocol):
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
         """Run one statement; rows come from the result's ``fetchone`` and ``fetchall``."""
 
+    def close(self) -> None:
+        """Let go of the file."""
+
 
 class Database:
     """Transactions on one connection, nested ones joining the outer."""
@@ -92,6 +95,10 @@ class Database:
         """All rows."""
         found: list[tuple[Any, ...]] = self._run(sql, *parameters).fetchall()
         return found
+
+    def close(self) -> None:
+        """Let go of the file; what was committed is in it."""
+        self._connection.close()
 
     def _run(self, sql: str, *parameters: Any) -> Any:
         try:

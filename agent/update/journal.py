@@ -120,10 +120,18 @@ class Journal:
         self.set_counter("own", value)
         return value
 
-    def counter(self, name: str) -> int:
-        """The stored value, 0 when there is none."""
+    def last_accepted(self, originator: int, use: int) -> int:
+        """The last counter accepted from this EUI for this message code; -1 before the first."""
+        return self.counter(_counter_name(originator, use), -1)
+
+    def accept(self, originator: int, use: int, counter: int) -> None:
+        """From now on only larger ones. Call it inside the transaction that stores what the command asked."""
+        self.set_counter(_counter_name(originator, use), counter)
+
+    def counter(self, name: str, none: int = 0) -> int:
+        """The stored value, ``none`` when there is none."""
         row = self._database.row("SELECT value FROM counter WHERE name = ?", name)
-        return int(row[0]) if row else 0
+        return int(row[0]) if row else none
 
     def set_counter(self, name: str, value: int) -> None:
         """GBCS counters have 64 unsigned bits, SQLite integers 63: so stored as text."""
@@ -207,3 +215,7 @@ class Journal:
             limit,
         )
         return [LoggedEvent(*row) for row in reversed(rows)]
+
+
+def _counter_name(originator: int, use: int) -> str:
+    return f"{use:04X}/{originator:016X}"

@@ -64,6 +64,7 @@ class UpdateMachine:
         self._activate_at: float | None = None
         self._utc_minus_now = 0.0
         self._decided = False
+        self._owes_report = False  # the confirm was durable, its report was not
         self.record = journal.load()
 
     # --- what the owner may ask ---------------------------------------------------------------------------------------
@@ -107,10 +108,15 @@ class UpdateMachine:
         record = self.record
         if self._running.image_hash == record.image_hash:
             if self._running.trial:
+                self._slots.report_running()
                 self._move(State.TRIAL)
                 self._trial_started = now
                 self._note("trial started", slot=record.slot, version=str(self._running.version))
-            return  # confirmed in the boot state, not yet in the journal: the second step follows with the hub's time
+            else:
+                # Power fell after the confirm: its mark is put right now, its report follows with the hub's time.
+                self._slots.confirm()
+                self._owes_report = True
+            return
         facts = self._slots.facts(record.slot)
         if facts.bad:
             self._failure = facts.reason
@@ -163,12 +169,7 @@ class UpdateMachine:
             self._begin(file_version, total_octets)
 
     def _begin(self, file_version: int, total_octets: int) -> None:
-        slot = self.other_slot
-        try:
-            sink = self._slots.begin(slot)
-        except StorageError as error:
-            self._command(Decline(str(error)))
-            return
+        """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
         self._activate_at = None
         self._move(
             State.DOWNLOADING,
@@ -178,16 +179,21 @@ class UpdateMachine:
             offset_octets=0,
             image_octets=0,
             stream=b"",
-            slot=slot,
+            slot=self.other_slot,
             image_hash=b"",
             activate_at_utc=None,
             version_before=self._running.version.file_version,
         )
-        self._staging = self._new_staging(sink)
+        try:
+            self._staging = self._new_staging(self._slots.begin(self.record.slot))
+        except StorageError as error:
+            self._drop("download cannot start", reason=str(error))
+            self._command(Decline(str(error)))
+            return
         self._note("download starts", version=str(Version.from_file_version(file_version)), total_octets=total_octets)
         self._command(BeginDownload(0, total_octets, file_version))
 
-    def block(self, octets: bytes) -> None:
+    def block(self, octets: bytes, now: float) -> None:
         """The next octets of the OTA file, in order."""
         if self.state is not State.DOWNLOADING or self._staging is None:
             return
@@ -199,7 +205,7 @@ class UpdateMachine:
         if refusal is not None:
             self._refuse(refusal)
         elif self._staging.finished:
-            self._judge(self._staging)
+            self._judge(self._staging, now)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         self._move(
@@ -209,19 +215,25 @@ class UpdateMachine:
             stream=checkpoint.stream,
         )
 
-    def _judge(self, staging: Staging) -> None:
+    def _judge(self, staging: Staging, now: float) -> None:
         try:
             verdict = staging.finish()
         except StorageError as error:
             self._end_badly(ABORT, "storage", str(error))
             return
+        utc = int(now + self._utc_minus_now)
+        accepted = not isinstance(verdict, Refusal)
+        with self._journal.transaction():
+            self._reporter.received(
+                verified=accepted, image_hash=staging.image_hash, update_id=self.record.update_id, utc=utc
+            )
+            if accepted:
+                self._move(State.STAGED, image_hash=staging.image_hash, offset_octets=self.record.total_octets)
         if isinstance(verdict, Refusal):
             self._refuse(verdict)
             return
-        facts, _ = verdict
-        self._move(State.STAGED, image_hash=facts.manufacturer_image_hash, offset_octets=self.record.total_octets)
         self._staging = None
-        self._note("image verified", version=str(facts.version), manufacturer_image_hash=self.record.image_hash.hex())
+        self._note("image verified", version=str(verdict.version), manufacturer_image_hash=staging.image_hash.hex())
         self._command(EndUpgrade(SUCCESS, self.record.file_version))
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -241,7 +253,10 @@ class UpdateMachine:
         """The engineer drops a transfer or a pending image. False when there is none to drop."""
         if self.state is not State.DOWNLOADING and self.state not in PENDING:
             return False
+        pending = self.state in PENDING
         self._drop("update cancelled", reason=reason)
+        if pending:
+            self._slots.cancel(self.record.slot)
         return True
 
     def _drop(self, event: str, **facts: object) -> None:
@@ -305,7 +320,7 @@ class UpdateMachine:
 
     def _arm(self) -> None:
         try:
-            self._slots.activate(self.record.slot, self.record.image_hash)
+            self._slots.activate(self.record.slot)
         except StorageError as error:
             self._failure = str(error)
             self._note("activation failed", reason=self._failure)
@@ -323,8 +338,8 @@ class UpdateMachine:
         self._contact = True
         if self._failure:
             self._report(success=False, utc=utc)
-        elif self.state is State.ACTIVATING and self._running.image_hash == self.record.image_hash:
-            self._report(success=True, utc=utc)  # the confirm was durable, its report was not
+        elif self._owes_report:
+            self._report(success=True, utc=utc)
         elif self.state is State.COUNTDOWN and self.record.activate_at_utc is not None:
             self._activate_at = now + max(0, self.record.activate_at_utc - utc)
         self._utc_minus_now = utc - now
@@ -345,7 +360,7 @@ class UpdateMachine:
         elif not self._contact and uptime_s >= self._policy.trial_limit_s:
             self._trial_started = None
             self._note("trial failed", reason="the hub did not answer in time", limit_s=self._policy.trial_limit_s)
-            self._slots.give_up("no answer from the hub")
+            self._slots.give_up()
             self._restart("the trial failed")
 
     def _confirm(self, now: float) -> None:
@@ -362,6 +377,7 @@ class UpdateMachine:
         event = "update confirmed" if success else "update reverted"
         self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version))
         self._failure = ""
+        self._owes_report = False
 
     # --- small things -------------------------------------------------------------------------------------------------
 

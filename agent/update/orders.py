@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agent.gbcs.message import GbcsMessage
+from agent.gbcs.receiver import Accepted
 from agent.gbcs.use_cases import ActivateFirmwareCommand, ActivationOutcome, ReadVersionCommand, Timing
 from agent.image.version import Version
 from agent.update.journal import Journal, Order
@@ -37,15 +38,14 @@ class Orders:
 
     def carry_out(
         self,
-        command: GbcsMessage,
-        payload: ActivateFirmwareCommand | ReadVersionCommand,
-        counter_name: str,
+        accepted: Accepted,
         now: float,
         utc: int,
     ) -> None:
         """One accepted command. Raises StorageError, and then nothing of it has happened."""
+        command, payload = accepted.message, accepted.command
         with self._journal.transaction():
-            self._journal.set_counter(counter_name, command.counter)
+            self._journal.accept(command.originator, accepted.use, command.counter)
             if isinstance(payload, ReadVersionCommand):
                 self._reports.version_read(command, self._version)
             elif payload.timing is Timing.CANCEL:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from agent.gbcs import build
 from agent.gbcs.build import Envelope
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import GbcsMessage
+from agent.gbcs.message import GbcsMessage, decode
 from agent.gbcs.use_cases import (
     ActivateFirmwareAlert,
     ActivationOutcome,
@@ -65,7 +65,7 @@ class Reports:
 
     def order_ended(self, order: Order, outcome: ActivationOutcome, version: Version, utc: int) -> None:
         """Answer an immediate CS06, or send the one alert of a dated one."""
-        command = GbcsMessage.decode(order.message)
+        command = decode(order.message)
         result = ActivationResult(outcome, version.file_version)
         if order.execution_utc is None:
             self.answer("CS06", command, build.cs06_response(self._keys, command, result, _time(utc)))

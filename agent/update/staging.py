@@ -6,6 +6,7 @@ durable is ever written again: a power cut that tears the next write cannot hurt
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,7 +33,10 @@ class SlotSink(Protocol):
         """Tail cleared, durable, read back past the cache and compared. Raises StorageError."""
 
     def read_back(self) -> bytes:
-        """The whole image as it now lies in the slot."""
+        """The whole image as it now lies in the slot. Raises StorageError."""
+
+    def accept(self, security_counter: int) -> None:
+        """The verdict was good: the slot counts as written. Raises StorageError."""
 
 
 SupplierCheck = Callable[[ManufacturerImage, Trailer], Refusal | None]
@@ -67,6 +71,7 @@ class Staging:
         self._image_octets = 0
         self._head = b""  # the first 32 octets of the image, for the early verdict
         self._trailer: Trailer | None = None
+        self.image_hash = b""  # SHA-256 of what the slot gave back, once ``finish`` has looked at it
 
     def resume(self, checkpoint: Checkpoint, head: bytes) -> None:
         """Go on at a checkpoint; ``head`` are the first image octets in the slot. Raises FormatError."""
@@ -105,17 +110,23 @@ class Staging:
                 save(Checkpoint(self._stream.offset, self._image_octets, self._stream.checkpoint()))
         return None
 
-    def finish(self) -> tuple[Acceptance, ManufacturerImage] | Refusal:
+    def finish(self) -> Acceptance | Refusal:
         """The verdict on the whole image, judged on what the slot gives back. Raises StorageError."""
         self._sink.finish()
         try:
-            image = mcuboot.parse(self._sink.read_back())
+            octets = self._sink.read_back()
+            self.image_hash = hashlib.sha256(octets).digest()
+            image = mcuboot.parse(octets)
         except FormatError as error:
             return refuse_format(error)
         refusal = check_image(image, self._stream.header, self._requirements)
         if refusal is None and self._supplier_check is not None and self._trailer is not None:
             refusal = self._supplier_check(image, self._trailer)
-        return (accept(image), image) if refusal is None else refusal
+        if refusal is not None:
+            return refusal
+        facts = accept(image)
+        self._sink.accept(facts.security_counter)
+        return facts
 
     def _until_boundary(self, available: int) -> int:
         """How many octets may be fed before a checkpoint is due. Only image octets bring one nearer."""

@@ -72,17 +72,6 @@ class TimeAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRefusedToOffer:
-    """A file cannot be offered."""
-
-    path: str
-    reason: str
-
-    def line(self) -> str:
-        return f"hub does not offer {self.path}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
 class ImageOnOffer:
     """An image stands in the OTA server's table."""
 

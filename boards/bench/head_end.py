@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from agent.errors import FormatError, SettingsError
 from agent.events import format_eui
 from agent.gbcs import build
-from agent.gbcs import message as gbcs
 from agent.gbcs.certificate import KeyUse, Role
 from agent.gbcs.keystore import KeyStore
 from agent.gbcs.message import Cra, GbcsMessage
@@ -112,7 +111,7 @@ class HeadEnd:
 
     def _judge(self, device_eui: int, octets: bytes) -> Report:
         try:
-            message = gbcs.decode(octets)
+            message = GbcsMessage.decode(octets)
         except FormatError as error:
             return Report(device_eui, octets, None, None, Check.ABSENT, Check.ABSENT, str(error))
         signature, mac = check_signature(message, self.keys), check_mac(message, self.keys)

@@ -54,7 +54,7 @@ def _print_json(_happening: object, event: Event) -> None:
 def _print_line(happening: object, event: Event) -> None:
     if isinstance(happening, TransferProgress) and happening.size:
         percent = 100 * happening.offset // happening.size
-        if percent % PERCENT_SHOWN and not happening.blocks == 1:
+        if percent % PERCENT_SHOWN and happening.blocks != 1:
             return
     clock = str(event["time"])[11:19]
     print(f"{clock}  {happenings.line(happening)}", flush=True)

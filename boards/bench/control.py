@@ -10,6 +10,7 @@ A request is ``{"command": NAME, ...}``; the answer ``{"ok": true, ...}`` or ``{
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from boards.bench.history import Event, History
 
 LINE_LIMIT = 1 << 20
 MAXIMUM_PATH_OCTETS = 107  # sun_path of Linux, without its final zero
+SETTLING_TURNS = 5  # of the loop, until a connection accepted just now has its handler (Python 3.11 does not wait)
 MAXIMUM_WAIT_S = 86_400.0 * 31
 
 Dispatch = Callable[[Event], Event]
@@ -48,6 +50,8 @@ class ControlServer:
         if self._server is None:
             return
         self._server.close()
+        for _ in range(SETTLING_TURNS):
+            await asyncio.sleep(0)
         for task in list(self._clients):
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
@@ -66,6 +70,8 @@ class ControlServer:
             if task is not None:
                 self._clients.discard(task)
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

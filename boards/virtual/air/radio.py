@@ -60,6 +60,7 @@ class Radio:
         self.pan_id = mac.BROADCAST
         self.short = mac.BROADCAST
         self.receiver_on = True
+        self.powered = False
         self.on_frame: Callable[[MacFrame, int], None] = _ignore
         self._air = air
         self._sequence = sequence & 0xFF
@@ -71,10 +72,12 @@ class Radio:
 
     def start(self) -> None:
         """Power on."""
+        self.powered = True
         self._air.attach(self)
 
     def stop(self) -> None:
         """Power off: queues are lost, callbacks never come."""
+        self.powered = False
         self._air.detach(self)
         self._generation += 1
         self._queue.clear()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from boards.virtual.stack.aps_frames import ApsFrame, ApsType, Delivery, Fragmentation
 from boards.virtual.stack.core import Core
+from boards.virtual.stack.device_announce import DeviceAnnounceListener
 from boards.virtual.stack.fragments import IncomingTransfer
 from boards.virtual.stack.interface import DataIndication
 from boards.virtual.stack.nwk import DEFAULT_RADIUS
@@ -40,6 +41,7 @@ class ApsReceiver:
     def __init__(self, core: Core, send: SendFrame) -> None:
         self._core = core
         self._send = send
+        self._announcements = DeviceAnnounceListener(core)
         self._sources: dict[int, _Transfers] = {}
 
     def reset(self) -> None:
@@ -114,6 +116,7 @@ class ApsReceiver:
         network = self._core.network
         if network is None:
             return
+        self._announcements.hear(frame.profile, frame.cluster, payload)
         indication = DataIndication(
             source=received.frame.source,
             source_eui=network.eui_of(received.frame.source),

@@ -26,7 +26,7 @@ class StackSettings:
     scan_attempts: int = 3
     join_attempts: int = 3
     association_wait_s: float = 0.49  # macResponseWaitTime
-    key_wait_s: float = 5.0  # how long a joiner waits for the network key
+    key_wait_s: float = 3.0  # how long a joiner waits for the network key
     passive_ack_s: float = 0.5  # nwkPassiveAckTimeout
     broadcast_retries: int = 2  # nwkMaxBroadcastRetries
     broadcast_jitter_s: float = 0.064  # nwkcMaxBroadcastJitter

@@ -175,7 +175,10 @@ class NetworkState:
 
 
 class StackSink(Protocol):
-    """What the NCP implements. Called from the scheduler's callbacks, never from inside a Stack method."""
+    """What the NCP implements. Called from the scheduler's callbacks, never from inside a Stack method.
+
+    ``state_changed`` is the exception: it may come from inside any call, before the frame that needs it goes out.
+    """
 
     def data_confirm(self, handle: int, status: int) -> None:
         """The end of ``data_request(handle, ...)``; ``status`` is a Z-Stack status (see Status)."""
@@ -202,7 +205,10 @@ class StackSink(Protocol):
         """This device has another short address (address conflict or rejoin)."""
 
     def state_changed(self) -> None:
-        """``export_state()`` differs in something that must be persisted (keys, reserves, children)."""
+        """``export_state()`` differs in something that must be persisted (keys, reserves, children): do it now.
+
+        A frame counter beyond the persisted reserve is used only after this returned.
+        """
 
 
 class ZigbeeStack(Protocol):
@@ -230,10 +236,14 @@ class ZigbeeStack(Protocol):
         logical_type: LogicalType,
         extended_pan_id: int | None = None,
         receiver_on_when_idle: bool = True,
+        first_counter: int = 0,
     ) -> None:
-        """Scan, associate, wait for the network key under ``link_key``. -> network_started or join_failed"""
+        """Scan, associate, wait for the network key under ``link_key``. -> network_started or join_failed
 
-    def restore(self, state: NetworkState) -> None:
+        ``first_counter``: the first NWK frame counter to use, for a chip that was on this network before and forgot it.
+        """
+
+    def restore(self, state: NetworkState, receiver_on_when_idle: bool = True) -> None:
         """Come back with a stored (or given) state; an end device rejoins its parent. -> network_started/join_failed"""
 
     def export_state(self) -> NetworkState | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.errors import FormatError
+from agent.events import COORDINATOR
 from boards.virtual.air import mac
 from boards.virtual.air.mac import FrameType, MacCommand, MacFrame, Mode
 from boards.virtual.air.octets import Reader
@@ -61,9 +62,11 @@ class Joiner:
         self._failed = failed
         self._parent: FoundNetwork | None = None
         self._short = mac.BROADCAST
+        self._parent_eui = 0
         self._attempts_left = core.settings.join_attempts
         self._timer: Cancel | None = None
         self._finished = False
+        self._wrong_key = False  # a Transport-Key came that our link key does not open
 
     def start(self) -> None:
         """Look for a network; several times, since a beacon is lost for good when it is lost."""
@@ -162,6 +165,7 @@ class Joiner:
             self._fail(JoinFailure.NOT_PERMITTED)
             return
         self._short = self._core.radio.short = short
+        self._parent_eui = frame.source
         self._timer = self._core.later(self._core.settings.key_wait_s, lambda: self._again(JoinFailure.KEY_EXCHANGE))
         if not self._order.receiver_on_when_idle:
             self._poll_for_key()
@@ -181,22 +185,21 @@ class Joiner:
                 return
             plain = open_transport(self._core, frame, header, self._order.link_key)
             if plain is None:
+                self._wrong_key = True
                 return
             reader = Reader(plain, "APS command")
             if reader.u8() == ApsCommand.TRANSPORT_KEY:
-                self._take_key(aps_frames.decode_transport_key(reader), received)
+                self._take_key(aps_frames.decode_transport_key(reader))
         except FormatError:
             self._core.statistics.malformed += 1
 
-    def _take_key(self, transport: TransportKey, received: Received) -> None:
+    def _take_key(self, transport: TransportKey) -> None:
         parent = self._parent
         if parent is None or transport.destination != self._core.eui:
             return
         self._finish()
         self._core.keys.set(transport.source, self._order.link_key)
-        at_coordinator = received.mac_source == 0
-        parent_eui = transport.source if at_coordinator else 0
-        neighbours = (Neighbour(parent_eui, 0, LogicalType.COORDINATOR, PARENT, True),) if at_coordinator else ()
+        kind = LogicalType.COORDINATOR if parent.sender == COORDINATOR else LogicalType.ROUTER
         self._joined(
             NetworkState(
                 self._order.logical_type,
@@ -210,9 +213,9 @@ class Joiner:
                 self._order.first_counter,
                 parent.update_id,
                 parent.sender,
-                parent_eui,
+                self._parent_eui,
                 parent.depth + 1,
-                neighbours,
+                (Neighbour(self._parent_eui, parent.sender, kind, PARENT, True),),
                 ((transport.source, 0),),
             )
         )
@@ -224,7 +227,7 @@ class Joiner:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._attempts_left > 0:
+        if self._attempts_left > 0 and not self._wrong_key:
             self._associate()
         else:
             self._fail(reason)

@@ -20,6 +20,10 @@ GROUPS: dict[str, tuple[str, str]] = {
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
     "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
     "air": ("agent.cli.air", "Emulated CC2652 radios on a virtual air."),
+    "air": ("agent.cli.air", "Emulated CC2652 radios on a virtual air."),
+    "hub": ("agent.cli.hub", "The bench's Communications Hub and head end on a coordinator radio."),
+    "provision": ("agent.cli.provision", "Give a new device its first firmware."),
+    "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
 }
 
 

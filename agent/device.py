@@ -178,8 +178,7 @@ class Device:
             case tunnel_server.TunnelData(octets):
                 self._tunnelled(octets, now)
             case tunnel_server.MessageDelivered(handle):
-                row = self._outbox.delivered(handle)
-                self._log("message delivered", kind=row.kind if row else "", update_id=row.update_id if row else "")
+                self._outbox.acknowledged(handle, now)
             case tunnel_server.MessageNotDelivered(handle, reason):
                 self._outbox.not_delivered(handle, now)
                 self._log("message not delivered", reason=reason)
@@ -262,6 +261,8 @@ class Device:
         self._log("command refused", code=f"0x{refused.event_code:04X}", reason=refused.reason)
 
     def _post(self, now: float) -> None:
+        for row in self._outbox.take_settled(now):
+            self._log("message delivered", kind=row.kind, update_id=row.update_id)
         if self.restart:
             return
         for handle, row in self._outbox.to_send(now):

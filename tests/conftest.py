@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A loaded machine must not fail a test: no example has a deadline.
+settings.register_profile("han-agent", deadline=None)
+settings.load_profile("han-agent")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,11 +14,12 @@ from functools import cache
 
 from agent.boot.control import SlotsControl
 from agent.boot.first_stage import FirstStage
+from agent.boot.handover import Handover
 from agent.boot.slots import SlotWriter
 from agent.boot.state import BootState, Slot, SlotRecord, SlotState
 from agent.boot.store import BootStateStore
 from agent.image import mcuboot
-from agent.image.ota_form import Form
+from agent.image.ota_form import Form, Trailer
 from agent.image.signature import key_hash
 from agent.image.verdict import Requirements
 from agent.image.version import Version
@@ -44,7 +45,7 @@ def image(version: Version, payload: bytes = PAYLOAD, security_counter: int = 7)
     return craft(payload=payload, version=(version.major, version.minor, version.revision), protected=(counter,))
 
 
-def ota_file(version: Version, form: Form = Form.GB_PPMID) -> bytes:
+def ota_file(version: Version, form: Form = Form.GB_PPMID, trailer: Trailer | None = None) -> bytes:
     """The OTA file round it."""
     header = HEADER.__class__(
         manufacturer_code=HEADER.manufacturer_code,
@@ -54,7 +55,7 @@ def ota_file(version: Version, form: Form = Form.GB_PPMID) -> bytes:
         header_string=HEADER.header_string,
         hardware_versions=HEADER.hardware_versions,
     )
-    return ota(image(version), form, header)
+    return ota(image(version), form, header, trailer)
 
 
 @dataclass
@@ -97,9 +98,8 @@ class Rig:
         control.mark_written(Slot.A, written, 7)
         control.mark_good(Slot.A)
 
-    def start(self, now: float = 0.0, *, new_boot: bool = False) -> UpdateMachine:
-        """Power up: the first stage, then the first act of the program that it starts."""
-        self.boot_number += new_boot
+    def choose(self) -> Handover:
+        """The first stage: which slot runs, and what it tells the program in it."""
         stage = FirstStage(self.store, self.areas, self.trusted, self.boot_number.to_bytes(16))
         started = stage.choose()
         stage.close()
@@ -109,6 +109,12 @@ class Rig:
             version = mcuboot.parse(copy.read(), allow_trailing=True).version
         handover = started.handover
         self.running = Running(version, handover.slot.name, handover.image_hash, handover.trial)
+        return handover
+
+    def start(self, now: float = 0.0, *, new_boot: bool = False) -> UpdateMachine:
+        """Power up: the first stage, then the first act of the program that it starts."""
+        self.boot_number += new_boot
+        handover = self.choose()
         control = SlotsControl(self.store, self.areas, handover.slot)
         self.journal = Journal(Database(self.connection), wall_clock=lambda: UTC)
         slots = FirmwareSlots(control, self.areas, tries=3)

@@ -14,7 +14,7 @@ from agent.events import format_eui
 from agent.gbcs import build
 from agent.gbcs.certificate import KeyUse, Role
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import Cra, GbcsMessage
+from agent.gbcs.message import Cra, GbcsMessage, decode
 from agent.gbcs.payload_decoder import decode_payload
 from agent.gbcs.protection import Check, check_mac, check_signature
 from agent.gbcs.use_cases import (
@@ -111,7 +111,7 @@ class HeadEnd:
 
     def _judge(self, device_eui: int, octets: bytes) -> Report:
         try:
-            message = GbcsMessage.decode(octets)
+            message = decode(octets)
         except FormatError as error:
             return Report(device_eui, octets, None, None, Check.ABSENT, Check.ABSENT, str(error))
         signature, mac = check_signature(message, self.keys), check_mac(message, self.keys)

@@ -1,0 +1,18 @@
+"""``han-agent run``: the device, kept running as the systemd unit keeps it on a Pi."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agent.settings import load_device
+from boards.virtual.unit import RestartLimits, Unit, first_stage_command
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="device.toml")
+
+
+def run(args: argparse.Namespace) -> int:
+    load_device(args.config)  # a wrong file is told here, once, and not at every start
+    return Unit(first_stage_command(args.config), RestartLimits()).run()

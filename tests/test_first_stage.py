@@ -280,3 +280,13 @@ def test_it_imports_nothing_but_what_the_base_promises(base: Path) -> None:
     done = subprocess.run([str(base), "-I", "-c", code], capture_output=True, text=True, check=True)
     pycryptodome = {"Crypto", "cffi", "_cffi_backend", "pycparser"}
     assert set(done.stdout.split()) - set(sys.stdlib_module_names) <= {"agent", "__main__"} | pycryptodome
+
+
+def test_under_the_unit_a_trial_that_crashes_goes_back(device: Device) -> None:
+    device.stage(zipapp_image("import os\nos.abort()\n", Version(1, 2, 0), counter=2))
+    command = [device.command[0], "-I", "-m", "boards.virtual.unit", "--config", str(device.config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["version"], told["handover"]["reverted"]["slot"]) == ("1.0.0", "B")
+    assert done.stderr.count("ended by signal 6") == device.places.tries

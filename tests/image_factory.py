@@ -13,6 +13,7 @@ from Crypto.Hash import SHA256
 from Crypto.PublicKey import ECC
 from Crypto.PublicKey.ECC import EccKey
 from Crypto.Signature import DSS
+from hypothesis import HealthCheck, settings
 
 from agent.image import mcuboot
 from agent.image.ota_form import Form, Trailer, encode_file
@@ -22,6 +23,7 @@ from agent.image.verdict import Requirements
 from agent.image.version import Version
 from flash.image_sign import ImageFacts, sign_image
 
+steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a loaded machine is no fault
 PAYLOAD = b"a payload of no meaning " * 3
 HEADER = OtaHeader(
     manufacturer_code=0x1234,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,28 @@ def test_a_payload_too_large_is_refused_with_its_size(source: Path) -> None:
 def test_a_folder_without_the_agent_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no agent/main\.py in it"):
         build_payload(VERSION, source=tmp_path)
+
+
+def test_nothing_in_it_needs_what_stays_behind(source: Path) -> None:
+    """Every first-party module that an included file imports is included."""
+    with zipfile.ZipFile(io.BytesIO(build_payload(VERSION, source=source))) as archive:
+        names = set(archive.namelist())
+        needed = {
+            (name, module)
+            for name in names
+            if name.endswith(".py")
+            for module in _imported(ast.parse(archive.read(name)))
+            if module.split(".")[0] in ("agent", "boards", "flash", "tests")
+        }
+    assert len(needed) > 10
+    for name, module in sorted(needed):
+        path = module.replace(".", "/")
+        assert names & {f"{path}.py", f"{path}/__init__.py"}, f"{name} imports {module}, which no device has"
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)

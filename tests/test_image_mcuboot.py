@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_factory import FACTS, PAYLOAD, craft, imgtool_image, make_key
+from image_factory import FACTS, PAYLOAD, craft, imgtool_image, make_key, steady
 
 from agent.errors import FormatError, SettingsError, StorageError
 from agent.image import mcuboot
@@ -20,6 +20,7 @@ from agent.image.version import Version
 from flash.image_sign import ImageFacts, sign_image
 
 
+@steady
 @given(st.integers(0, 0xFFFF_FFFF))
 def test_version_and_file_version_are_one_to_one(number: int) -> None:
     version = Version.from_file_version(number)
@@ -28,6 +29,7 @@ def test_version_and_file_version_are_one_to_one(number: int) -> None:
     assert int.from_bytes(version.to_octets(), "big") == number
 
 
+@steady
 @given(st.integers(0, 0xFFFF_FFFF), st.integers(0, 0xFFFF_FFFF))
 def test_versions_are_ordered_as_file_versions_are(one: int, other: int) -> None:
     assert (Version.from_file_version(one) < Version.from_file_version(other)) == (one < other)
@@ -117,6 +119,7 @@ def test_imgtools_refusal_comes_in_its_own_words(tmp_path: Path) -> None:
         sign_image(PAYLOAD, tmp_path / "absent.pem", ImageFacts(version=Version(1, 0, 0)))
 
 
+@steady
 @given(st.binary(max_size=200))
 def test_any_octets_parse_or_raise_format_error(octets: bytes) -> None:
     for candidate in (octets, mcuboot.IMAGE_MAGIC.to_bytes(4, "little") + octets):
@@ -124,6 +127,7 @@ def test_any_octets_parse_or_raise_format_error(octets: bytes) -> None:
             mcuboot.parse(candidate, allow_trailing=True)
 
 
+@steady
 @given(st.data())
 def test_a_damaged_image_parses_or_raises_format_error(data: st.DataObject) -> None:
     octets = bytearray(craft())

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from image_factory import HEADER, craft, ota
+from image_factory import HEADER, craft, ota, steady
 from zigpy.ota.image import OTAImage, OTAImageHeader
 
 from agent.errors import FormatError
@@ -65,11 +65,13 @@ headers = st.builds(
 )
 
 
+@steady
 @given(headers)
 def test_a_header_survives_encoding(header: OtaHeader) -> None:
     assert parse_header(header.encode() + b"what follows") == header
 
 
+@steady
 @given(headers)
 def test_zigpy_reads_our_header_as_we_do(header: OtaHeader) -> None:
     theirs, rest = OTAImageHeader.deserialize(header.encode())
@@ -132,6 +134,7 @@ def test_pieces_of_a_whole_file(form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@steady
 @given(sizes=st.lists(st.integers(1, 90), min_size=1, max_size=40))
 @example(sizes=[1])
 @example(sizes=[50])
@@ -209,6 +212,7 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@steady
 @given(octets=st.binary(max_size=400), sound_header=st.booleans())
 def test_any_octets_stream_or_raise_format_error(form: Form, octets: bytes, sound_header: bool) -> None:
     if sound_header:
@@ -224,6 +228,7 @@ def test_any_octets_stream_or_raise_format_error(form: Form, octets: bytes, soun
 
 
 @pytest.mark.parametrize("form", FORMS)
+@steady
 @given(data=st.data())
 def test_a_damaged_checkpoint_resumes_or_raises_format_error(form: Form, data: st.DataObject) -> None:
     stream = OtaStream(form)

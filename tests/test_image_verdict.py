@@ -10,7 +10,7 @@ import pytest
 from Crypto.PublicKey import ECC
 from hypothesis import given
 from hypothesis import strategies as st
-from image_factory import CRAFTED_TLVS, HEADER, craft, imgtool_image, make_key, ota, requirements
+from image_factory import CRAFTED_TLVS, HEADER, craft, imgtool_image, make_key, ota, requirements, steady
 
 from agent.errors import FormatError, StorageError
 from agent.image import mcuboot
@@ -180,6 +180,7 @@ def test_every_changed_octet_of_an_image_is_refused() -> None:
             assert not would_boot(bytes(changed)), f"octet {at} changed by {change:#x} would boot"
 
 
+@steady
 @given(st.integers(0, 59), st.integers(1, 255))
 def test_a_changed_octet_of_the_ota_header_never_changes_what_is_accepted(at: int, change: int) -> None:
     octets = bytearray(ota(craft()))
@@ -192,6 +193,7 @@ def test_a_changed_octet_of_the_ota_header_never_changes_what_is_accepted(at: in
 
 
 @pytest.mark.parametrize("form", list(Form))
+@steady
 @given(octets=st.binary(max_size=300))
 def test_any_octets_get_a_verdict(form: Form, octets: bytes) -> None:
     assert isinstance(judge(octets, form), Refusal)

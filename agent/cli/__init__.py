@@ -14,6 +14,8 @@ from agent.errors import EXIT_USAGE, HanError
 
 # name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
 GROUPS: dict[str, tuple[str, str]] = {
+    "image": ("agent.cli.image", "Build, sign, inspect and verify firmware images."),
+    "keys": ("agent.cli.keys", "Make test identities and certificates."),
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
 }

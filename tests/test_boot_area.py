@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.boot.area import FileArea, explain, make_area_file
 from agent.errors import StorageError
@@ -37,7 +38,7 @@ def test_written_octets_come_back_also_past_the_cache(path: Path) -> None:
 
 
 @given(st.integers(0, SIZE), st.integers(0, SIZE))
-@settings(max_examples=30)
+@settings(steady, max_examples=30)
 def test_any_range_past_the_cache_and_any_erase(tmp_path_factory: pytest.TempPathFactory, one: int, two: int) -> None:
     path = tmp_path_factory.mktemp("area") / "slot.bin"
     make_area_file(path, SIZE)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.boot.decide import RULES, Action, Look, Situation, decide, truth_table, why_trial_ended
 from agent.boot.mark import ConfirmedMark
@@ -58,6 +59,7 @@ def walk(now: Situation, shown: dict[Slot, Look]) -> tuple[list[str], Situation,
     raise AssertionError(f"no end: {rules}")
 
 
+@steady
 @given(st.none() | boot_states, st.fixed_dictionaries(dict.fromkeys(Slot, marks)), st.data())
 def test_every_path_ends_and_runs_only_what_is_verified_and_accepted(
     state: BootState | None, found: dict[Slot, ConfirmedMark | None], data: st.DataObject
@@ -82,6 +84,7 @@ def test_every_path_ends_and_runs_only_what_is_verified_and_accepted(
     assert state is None or end.known.security_counter == state.security_counter
 
 
+@steady
 @given(boot_states, st.fixed_dictionaries(dict.fromkeys(Slot, marks)), st.data())
 def test_a_good_confirmed_slot_is_never_left_standing_still(
     state: BootState, found: dict[Slot, ConfirmedMark | None], data: st.DataObject

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.boot.handover import VARIABLE, BootEvent, Handover, Reverted
 from agent.boot.mark import MARK_OCTETS, ConfirmedMark, decode, encode
@@ -33,6 +34,7 @@ json_values = st.recursive(
 )
 
 
+@steady
 @given(handovers)
 def test_it_comes_back_as_it_was(handover: Handover) -> None:
     assert Handover.from_environment(handover.to_environment()) == handover
@@ -42,12 +44,14 @@ def test_no_first_stage_no_handover() -> None:
     assert Handover.from_environment({"PATH": "/bin"}) is None
 
 
+@steady
 @given(st.text() | json_values.map(json.dumps))
 def test_nonsense_raises_format_error(text: str) -> None:
     with pytest.raises(FormatError):
         Handover.from_environment({VARIABLE: text})
 
 
+@steady
 @given(handovers, st.sampled_from(["slot", "image_hash", "reverted", "events", "notes", "tries_left"]), json_values)
 def test_a_field_of_another_type_raises_format_error_only(handover: Handover, key: str, value: object) -> None:
     fields = json.loads(handover.to_environment()[VARIABLE])
@@ -58,6 +62,7 @@ def test_a_field_of_another_type_raises_format_error_only(handover: Handover, ke
         assert str(error).startswith(VARIABLE)  # noqa: PT017  (some values are right by chance)
 
 
+@steady
 @given(st.builds(ConfirmedMark, hashes, u32, u32, u32), st.integers(0, 96 * 8 - 1))
 def test_a_mark_comes_back_and_a_flipped_bit_is_no_mark(mark: ConfirmedMark, bit: int) -> None:
     octets = bytearray(encode(mark))
@@ -68,6 +73,7 @@ def test_a_mark_comes_back_and_a_flipped_bit_is_no_mark(mark: ConfirmedMark, bit
         decode(bytes(octets))
 
 
+@steady
 @given(st.binary(max_size=200))
 def test_foreign_octets_are_no_mark(octets: bytes) -> None:
     with pytest.raises(FormatError):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.boot.state import (
     RECORD_OCTETS,
@@ -62,6 +63,7 @@ def same(state: BootState | None, other: BootState) -> bool:
     return state is not None and replace(state, sequence=0) == replace(other, sequence=0)
 
 
+@steady
 @given(states)
 def test_a_record_comes_back_as_it_was(state: BootState) -> None:
     octets = encode(state)
@@ -69,12 +71,14 @@ def test_a_record_comes_back_as_it_was(state: BootState) -> None:
     assert decode(octets) == state
 
 
+@steady
 @given(st.binary(max_size=2 * RECORD_OCTETS) | states.map(encode).map(lambda octets: octets[:-1]))
 def test_foreign_octets_raise_format_error_only(octets: bytes) -> None:
     with pytest.raises(FormatError):
         decode(octets)
 
 
+@steady
 @given(states, st.integers(0, RECORD_OCTETS * 8 - 1))
 def test_every_flipped_bit_is_seen(state: BootState, bit: int) -> None:
     octets = bytearray(encode(state))
@@ -83,6 +87,7 @@ def test_every_flipped_bit_is_seen(state: BootState, bit: int) -> None:
         decode(bytes(octets))
 
 
+@steady
 @given(states, st.data())
 def test_a_valid_checksum_over_nonsense_raises_format_error_only(state: BootState, data: st.DataObject) -> None:
     """A newer program's values that this one does not know."""

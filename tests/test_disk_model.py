@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.errors import StorageError
 from boards.virtual.disk import SECTOR_OCTETS, Cut, Disk, PowerCut, Survival
@@ -107,6 +108,7 @@ def test_bounds_and_damage() -> None:
     assert area.read_medium(5, 1) == b"\x80"
 
 
+@steady
 @given(st.lists(st.tuples(st.sampled_from(["write", "erase", "sync"]), st.integers(0, SIZE - 1), st.integers(0, 700))))
 def test_without_a_cut_it_is_an_array(steps: list[tuple[str, int, int]]) -> None:
     area = Disk().area("a", SIZE)

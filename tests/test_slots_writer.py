@@ -6,6 +6,7 @@ import pytest
 from boot_factory import SLOT_OCTETS, Board, image_hash, small_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.boot.mark import MARK_OCTETS, read_mark
 from agent.boot.refusal import BootRefusedError
@@ -26,7 +27,7 @@ def board() -> Board:
 
 
 @given(st.lists(st.integers(0, 9000), max_size=12), st.sets(st.integers(0, 12)))
-@settings(max_examples=40)
+@settings(steady, max_examples=40)
 def test_any_chunks_and_checkpoints_give_the_same_slot(lengths: list[int], checkpoints: set[int]) -> None:
     board = Board()
     board.provision(OLD)
@@ -47,7 +48,7 @@ def test_any_chunks_and_checkpoints_give_the_same_slot(lengths: list[int], check
 
 
 @given(st.integers(0, len(NEW)), st.sampled_from(Survival), st.integers(0, 99))
-@settings(max_examples=40)
+@settings(steady, max_examples=40)
 def test_what_a_checkpoint_promised_survives_the_power(cut_after: int, survival: Survival, seed: int) -> None:
     board = Board(seed)
     board.provision(OLD)
@@ -122,6 +123,7 @@ def test_length_and_hash_of_what_a_slot_holds(board: Board) -> None:
     assert read_image(area, len(OLD)).version == Version(1, 0, 0)
 
 
+@steady
 @given(st.binary(max_size=80), st.integers(0, 60))
 def test_any_octets_in_a_slot_raise_format_error_only(octets: bytes, at: int) -> None:
     board = Board()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_factory import steady
 
 from agent.boot.first_stage import EXIT_NOTHING_RUNS
 from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
@@ -61,6 +62,7 @@ def test_a_storage_error_is_tried_again() -> None:
     assert policy.after_end(EXIT_STORAGE, 1.0) == Restart(1.0)
 
 
+@steady
 @given(st.lists(st.tuples(st.sampled_from([EXIT_RESTART, 1, -9]), st.floats(0, 5)), min_size=40, max_size=60))
 def test_a_loop_of_starts_is_given_up_and_slow_ones_never(ends: list[tuple[int, float]]) -> None:
     """At most ``starts`` within the window, whatever ends them."""

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +113,17 @@ print(number, result.read_text() if result.exists() else "none", runtime, flush=
 @contextmanager
 def unit(child: str, stop_timeout_s: float = 10.0) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", RUN, child, str(stop_timeout_s)]
-    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with (
+        tempfile.TemporaryDirectory() as folder,  # a unit that is killed cannot tidy up
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": folder},
+        ) as process,
+    ):
         try:
             yield process
         finally:

@@ -164,8 +164,7 @@ class SlotsControl:
             return state.with_slot(slot, replace(record, state=SlotState.BAD, tries_left=0, reason=reason))
 
         self._update(change)
-        if read_mark(self._areas[slot]) is not None:
-            clear_mark(self._areas[slot])
+        clear_mark(self._areas[slot])
 
     def _update(self, change: _Change) -> BootState:
         return self._store.update(lambda state: change(require(state)))
@@ -194,7 +193,9 @@ class SlotsControl:
         mark = ConfirmedMark(
             record.image_hash, record.image_octets, record.security_counter, header.version.file_version
         )
-        if read_mark(area) != mark:
+        if read_mark(area) == mark:
+            area.sync()  # it may be in the cache only, left there by a process that was killed
+        else:
             write_mark(area, mark)
 
 

@@ -164,9 +164,7 @@ class Unit:
         try:
             child.wait(self._limits.stop_timeout_s)
         except subprocess.TimeoutExpired:
-            say(
-                f"the image did not end within {self._limits.stop_timeout_s:g} s of {signal.Signals(number).name}: killed"
-            )
+            say(f"the image did not end within {self._limits.stop_timeout_s:g} s of being told to: killed")
             child.kill()
             child.wait()
 
@@ -189,14 +187,14 @@ def say(text: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="unit", description="Keep the device of a configuration running.")
     parser.add_argument("--config", type=Path, required=True, metavar="device.toml")
-    parser.add_argument("--starts", type=int, default=RestartLimits.starts, help="starts within a minute, then give up")
+    parser.add_argument("--starts", type=int, default=20, help="starts within a minute, then give up")
     parser.add_argument("arguments", nargs="*", help="handed to the image")
     args = parser.parse_args(argv)
     return Unit(first_stage_command(args.config, args.arguments), RestartLimits(starts=args.starts)).run()
 
 
 def _ending(exit_code: int) -> str:
-    return f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
+    return f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
 
 
 def _shell_code(exit_code: int) -> int:

@@ -113,6 +113,7 @@ class Download:
         context.wake = None if now is None else now + pause_s
         transfer.doubtful = transfer.interrupted = True
         transfer.tries = transfer.probes = 0
+        self.pace.gap_s = 0.0
         context.say(TransferPaused(reason, None if now is None else pause_s))
 
     def come_back(self, now: float, offered: bool) -> None:

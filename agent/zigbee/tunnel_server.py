@@ -134,7 +134,7 @@ class TunnelServer:
         return status
 
     def send(self, handle: int, octets: bytes, now: float) -> None:
-        """Send one message; MessageDelivered or MessageNotDelivered brings ``handle`` back. Waits for tunnel and hub."""
+        """Send one message; ``handle`` comes back in MessageDelivered or MessageNotDelivered. Waits for a tunnel."""
         self._waiting.append(_Message(handle, octets))
         self._send_piece(now)
 

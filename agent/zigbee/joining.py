@@ -96,6 +96,21 @@ class HubLost:
 JoinEvent = NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost
 
 
+class _Pause:
+    """A time that doubles with every failure in a row."""
+
+    def __init__(self) -> None:
+        self._seconds = FIRST_BACK_OFF_S
+
+    def next(self) -> float:
+        seconds = self._seconds
+        self._seconds = min(seconds * 2, LONGEST_BACK_OFF_S)
+        return seconds
+
+    def reset(self) -> None:
+        self._seconds = FIRST_BACK_OFF_S
+
+
 class Joining:
     """See the module. ``request`` None: no install code is at hand, only a restore can succeed."""
 
@@ -108,7 +123,8 @@ class Joining:
         self.network: NetworkInfo | None = None
         self.hub: Peer | None = None
         self._hub_eui = UNKNOWN_EUI
-        self._back_off_s = FIRST_BACK_OFF_S
+        self._join_pause = _Pause()
+        self._search_pause = _Pause()
         self._wake: float | None = None
         self._unanswered = 0
         self._searched = float("-inf")
@@ -171,7 +187,7 @@ class Joining:
     def heard(self, source: int, now: float) -> None:
         """Anything from this short address: a hub that speaks is searched at once, not when the back-off ends."""
         if self.state is JoinState.SEARCHING and source == COORDINATOR and now >= self._searched + ANSWER_TIMEOUT_S:
-            self._back_off_s = FIRST_BACK_OFF_S
+            self._search_pause.reset()
             self._search(now)
 
     def time_answered(self, values: dict[int, Value], source: int, now: float) -> None:
@@ -181,7 +197,7 @@ class Joining:
         learnt = self._clock.learn(values, now)
         utc = self._clock.utc(now) if learnt else None
         self._unanswered = 0
-        self._back_off_s = FIRST_BACK_OFF_S
+        self._join_pause.reset()  # only now: a network that comes and goes is no success
         self._wake = now + TIME_REFRESH_S
         self._events.append(HubAnswered(None if utc is None else int(utc)))
 
@@ -224,17 +240,13 @@ class Joining:
 
     def _back_off(self, result: RadioResult, now: float) -> None:
         self.state, self._commissioning = JoinState.BACK_OFF, None
-        self._events.append(JoinFailed(result.status, result.detail, self._back_off_s))
-        self._wake = now + self._next_back_off()
-
-    def _next_back_off(self) -> float:
-        seconds = self._back_off_s
-        self._back_off_s = min(seconds * 2, LONGEST_BACK_OFF_S)
-        return seconds
+        pause_s = self._join_pause.next()
+        self._events.append(JoinFailed(result.status, result.detail, pause_s))
+        self._wake = now + pause_s
 
     def _network_up(self, network: NetworkInfo, joined: bool, now: float) -> None:
         self.network = network
-        self._back_off_s = FIRST_BACK_OFF_S
+        self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
         self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, _CAPABILITY[self._logical_type]), BROADCAST_AWAKE)
@@ -244,12 +256,13 @@ class Joining:
         self.state, self._searched = JoinState.SEARCHING, now
         self._zdo(zdo.MatchDescReq(COORDINATOR, self._profile, (Cluster.OTA,), ()), COORDINATOR)
         self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)
-        self._wake = now + self._next_back_off()
+        self._wake = now + self._search_pause.next()
 
     def _hub_found(self, endpoint: int, now: float) -> None:
         self.state = JoinState.ONLINE
         self.hub = Peer(COORDINATOR, endpoint, self._hub_eui)
-        self._back_off_s, self._unanswered = FIRST_BACK_OFF_S, 0
+        self._search_pause.reset()
+        self._unanswered = 0
         self._events.append(HubFound(self.hub))
         self._read_time(now)
 

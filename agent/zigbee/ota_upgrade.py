@@ -109,7 +109,8 @@ class UpgradeEnd:
         if image is None:
             return
         request = UpgradeEndRequest(self._status, image.manufacturer, image.image_type, image.file_version)
-        pause_s = context.settings.response_timeout_s * END_RETRY_FACTOR**self._tries
+        retries = min(self._tries, context.settings.end_request_tries)  # while holding, the tries go on and on
+        pause_s = context.settings.response_timeout_s * END_RETRY_FACTOR**retries
         self._tries += 1
         if context.server is not None:
             context.await_answer(context.send(request), now + pause_s)

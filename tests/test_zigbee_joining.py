@@ -108,7 +108,7 @@ def test_first_join() -> None:
     lab.done(OK)
     # on the network: announced, and the hub's OTA server looked for
     assert lab.events() == [NetworkUp(NETWORK, joined=True)]
-    assert lab.asked() == [ANNOUNCE, MATCH, IEEE]
+    assert lab.asked() == [ANNOUNCE, IEEE, MATCH]
     lab.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
     lab.zdo(zdo.MatchDescRsp(0, 0, (8,)))
     assert lab.events() == [HubFound(Peer(0, 8, HUB_EUI))]
@@ -181,7 +181,7 @@ def test_a_hub_without_ota_server_is_looked_for_again() -> None:
     lab.asked()
     lab.zdo(zdo.MatchDescRsp(0, 0, ()))
     assert lab.next() == 5
-    assert lab.asked() == [MATCH, IEEE]
+    assert lab.asked() == [IEEE, MATCH]
     assert lab.next() == 10
 
 
@@ -198,7 +198,7 @@ def test_a_hub_that_speaks_is_looked_for_at_once() -> None:
     assert lab.asked() == []
     lab.joining.heard(0x0000, lab.now)
     lab.joining.heard(0x0000, lab.now)
-    assert lab.asked() == [MATCH, IEEE]
+    assert lab.asked() == [IEEE, MATCH]
 
 
 def test_answers_of_others_do_not_count() -> None:
@@ -239,7 +239,7 @@ def test_a_silent_hub_is_lost_and_searched() -> None:
         assert lab.asked() == ["read time of endpoint 8"]
     lab.next()
     assert lab.events() == [HubLost("the hub is silent")]
-    assert lab.asked() == [MATCH, IEEE]
+    assert lab.asked() == [IEEE, MATCH]
 
 
 def test_network_lost_is_restored_after_a_moment() -> None:

@@ -254,8 +254,8 @@ class Joining:
 
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now
+        self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)  # first, so that HubFound mostly knows the EUI
         self._zdo(zdo.MatchDescReq(COORDINATOR, self._profile, (Cluster.OTA,), ()), COORDINATOR)
-        self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)
         self._wake = now + self._search_pause.next()
 
     def _hub_found(self, endpoint: int, now: float) -> None:

@@ -25,7 +25,7 @@ OCTETS = bytes(range(120))
 IDENTITY = OtaIdentity(IMAGE.manufacturer, IMAGE.image_type, 3, RUNNING, EUI)
 QUERY = ota.QueryNextImageRequest(IMAGE.manufacturer, IMAGE.image_type, RUNNING, 3)
 FOUND = ota.QueryNextImageResponse(0, IMAGE)
-FAR_AWAY_S = 10 * 365 * 86_400.0
+FAR_AWAY_S = 2 * 365 * 86_400.0
 
 
 def block_request(offset: int, octets: int = 50) -> ota.ImageBlockRequest:

@@ -603,12 +603,12 @@ class TestUpgradeEnd:
         lab.server(FOUND)
         assert lab.events() == [HoldForCommand()]
 
-    def test_holding_for_two_years_goes_on_asking(self) -> None:
+    def test_holding_for_200_days_goes_on_asking(self) -> None:
         lab = Lab(HCALCS, OtaSettings(query_interval_s=30 * DAY_S)).ending()
         lab.server(end_response(0xFFFFFFFF, 0xFFFFFFFF))
-        assert len(lab.run_for(730 * DAY_S)) >= 730 * 24
+        assert len(lab.run_for(200 * DAY_S)) >= 200 * 24
 
-    def test_waiting_for_ten_years_takes_no_time(self) -> None:
+    def test_waiting_for_two_years_takes_no_time(self) -> None:
         lab = Lab(settings=OtaSettings(query_interval_s=30 * DAY_S)).ending()
         lab.server(end_response(1, 1 + int(FAR_AWAY_S)))
         lab.run_for(FAR_AWAY_S)

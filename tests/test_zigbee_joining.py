@@ -234,12 +234,22 @@ def test_unsynchronised_time_is_no_time() -> None:
 
 def test_a_silent_hub_is_lost_and_searched() -> None:
     lab = Lab().online()
-    for seconds in (5, 10, 15):
+    for seconds in (5, 10, 20):
         assert lab.next() == seconds
         assert lab.asked() == ["read time of endpoint 8"]
     lab.next()
     assert lab.events() == [HubLost("the hub is silent")]
     assert lab.asked() == [IEEE, MATCH]
+
+
+def test_a_hub_that_speaks_but_tells_no_time_is_not_lost() -> None:
+    lab = Lab().online()
+    pauses = []
+    for _ in range(15):
+        lab.joining.heard(0x0000, lab.now)
+        pauses.append(lab.next())
+    assert pauses[-1] == 3600  # and not asked for ever at the same pace
+    assert lab.joining.state is JoinState.ONLINE
 
 
 def test_network_lost_is_restored_after_a_moment() -> None:

@@ -40,8 +40,8 @@ LONGEST_BACK_OFF_S = 3_600.0
 ANSWER_TIMEOUT_S = 5.0
 TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
-_FIRST_BROADCAST = 0xFFF8  # R21 table 3.59
-_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 table 2.18: mains powered, receiver on
+_FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
+_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
 
 
 class JoinState(Enum):
@@ -125,8 +125,9 @@ class Joining:
         self._hub_eui = UNKNOWN_EUI
         self._join_pause = _Pause()
         self._search_pause = _Pause()
+        self._read_pause = _Pause()
         self._wake: float | None = None
-        self._unanswered = 0
+        self._silent_reads = 0  # of the hub's time, since it last said anything
         self._searched = float("-inf")
         self._zdo_sequence = 0
         self._next_handle = 1
@@ -185,7 +186,9 @@ class Joining:
                 pass
 
     def heard(self, source: int, now: float) -> None:
-        """Anything from this short address: a hub that speaks is searched at once, not when the back-off ends."""
+        """Anything from this short address: a hub that speaks is not lost, and is searched at once when it was."""
+        if source == COORDINATOR:
+            self._silent_reads = 0
         if self.state is JoinState.SEARCHING and source == COORDINATOR and now >= self._searched + ANSWER_TIMEOUT_S:
             self._search_pause.reset()
             self._search(now)
@@ -196,7 +199,7 @@ class Joining:
             return
         learnt = self._clock.learn(values, now)
         utc = self._clock.utc(now) if learnt else None
-        self._unanswered = 0
+        self._read_pause.reset()
         self._join_pause.reset()  # only now: a network that comes and goes is no success
         self._wake = now + TIME_REFRESH_S
         self._events.append(HubAnswered(None if utc is None else int(utc)))
@@ -215,7 +218,7 @@ class Joining:
             self._commission(RestoreNetwork(), JoinState.RESTORING)
         elif self.state is JoinState.SEARCHING:
             self._search(now)
-        elif self._unanswered >= TIME_READS_TO_LOSE_HUB:
+        elif self._silent_reads >= TIME_READS_TO_LOSE_HUB:
             self._lose_hub("the hub is silent")
             self._search(now)
         else:
@@ -262,7 +265,8 @@ class Joining:
         self.state = JoinState.ONLINE
         self.hub = Peer(COORDINATOR, endpoint, self._hub_eui)
         self._search_pause.reset()
-        self._unanswered = 0
+        self._read_pause.reset()
+        self._silent_reads = 0
         self._events.append(HubFound(self.hub))
         self._read_time(now)
 
@@ -272,8 +276,8 @@ class Joining:
         request = ReadAttributes((ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS))
         frame = OutgoingZcl(self.hub, Cluster.TIME, request.COMMAND, request.encode(), cluster_specific=False)
         self._put(frame)
-        self._unanswered += 1
-        self._wake = now + ANSWER_TIMEOUT_S * self._unanswered
+        self._silent_reads += 1
+        self._wake = now + self._read_pause.next()
 
     def _lose_hub(self, reason: str) -> None:
         if self.hub is not None:

@@ -19,7 +19,7 @@ from agent.zigbee.ota_states import ANSWERABLE_STATES, Input, State
 from agent.zigbee.zcl import ZclStatus, status_name
 
 END_RETRY_FACTOR = 4  # our choice: Upgrade End is repeated after 1, 4, 16 ... response time-outs
-LONGEST_HOLD_QUERY_S = 3_600.0  # ZCL 11.13.9.6: at least every 60 minutes
+LONGEST_HOLD_QUERY_S = 3_600.0  # ZCL 11.13.9: at least every 60 minutes
 
 Answer = ActivateNow | ActivateAt | HoldForCommand
 

@@ -125,7 +125,7 @@ class QueryNextImageResponse:
 
 @dataclass(frozen=True, slots=True)
 class ImageBlockRequest:
-    """ZCL 11.13.6 ``node_eui`` and ``block_period`` (as attribute 0x0009) are there when their bit is set."""
+    """ZCL 11.13.6. ``node_eui`` and ``block_period`` (as attribute 0x0009) are there when their bit is set."""
 
     COMMAND: ClassVar[int] = 0x03
     TO_CLIENT: ClassVar[bool] = False

@@ -44,7 +44,7 @@ class DeviceId(IntEnum):
     RANGE_EXTENDER = 0x0008
 
 
-# SE 5.4.6: every cluster travels under APS link-key security but these.
+# SE 5.4: every cluster travels under APS link-key security but these.
 WITHOUT_APS_SECURITY = frozenset({Cluster.BASIC, Cluster.IDENTIFY, Cluster.TIME, Cluster.KEY_ESTABLISHMENT})
 
 

@@ -40,8 +40,8 @@ LONGEST_BACK_OFF_S = 3_600.0
 ANSWER_TIMEOUT_S = 5.0
 TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
-_FIRST_BROADCAST = 0xFFF8  # R21 table 3.59
-_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 table 2.18: mains powered, receiver on
+_FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
+_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
 
 
 class JoinState(Enum):
@@ -96,6 +96,21 @@ class HubLost:
 JoinEvent = NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost
 
 
+class _Pause:
+    """A time that doubles with every failure in a row."""
+
+    def __init__(self) -> None:
+        self._seconds = FIRST_BACK_OFF_S
+
+    def next(self) -> float:
+        seconds = self._seconds
+        self._seconds = min(seconds * 2, LONGEST_BACK_OFF_S)
+        return seconds
+
+    def reset(self) -> None:
+        self._seconds = FIRST_BACK_OFF_S
+
+
 class Joining:
     """See the module. ``request`` None: no install code is at hand, only a restore can succeed."""
 
@@ -108,9 +123,11 @@ class Joining:
         self.network: NetworkInfo | None = None
         self.hub: Peer | None = None
         self._hub_eui = UNKNOWN_EUI
-        self._back_off_s = FIRST_BACK_OFF_S
+        self._join_pause = _Pause()
+        self._search_pause = _Pause()
+        self._read_pause = _Pause()
         self._wake: float | None = None
-        self._unanswered = 0
+        self._silent_reads = 0  # of the hub's time, since it last said anything
         self._searched = float("-inf")
         self._zdo_sequence = 0
         self._next_handle = 1
@@ -169,9 +186,11 @@ class Joining:
                 pass
 
     def heard(self, source: int, now: float) -> None:
-        """Anything from this short address: a hub that speaks is searched at once, not when the back-off ends."""
+        """Anything from this short address: a hub that speaks is not lost, and is searched at once when it was."""
+        if source == COORDINATOR:
+            self._silent_reads = 0
         if self.state is JoinState.SEARCHING and source == COORDINATOR and now >= self._searched + ANSWER_TIMEOUT_S:
-            self._back_off_s = FIRST_BACK_OFF_S
+            self._search_pause.reset()
             self._search(now)
 
     def time_answered(self, values: dict[int, Value], source: int, now: float) -> None:
@@ -180,8 +199,8 @@ class Joining:
             return
         learnt = self._clock.learn(values, now)
         utc = self._clock.utc(now) if learnt else None
-        self._unanswered = 0
-        self._back_off_s = FIRST_BACK_OFF_S
+        self._read_pause.reset()
+        self._join_pause.reset()  # only now: a network that comes and goes is no success
         self._wake = now + TIME_REFRESH_S
         self._events.append(HubAnswered(None if utc is None else int(utc)))
 
@@ -199,7 +218,7 @@ class Joining:
             self._commission(RestoreNetwork(), JoinState.RESTORING)
         elif self.state is JoinState.SEARCHING:
             self._search(now)
-        elif self._unanswered >= TIME_READS_TO_LOSE_HUB:
+        elif self._silent_reads >= TIME_READS_TO_LOSE_HUB:
             self._lose_hub("the hub is silent")
             self._search(now)
         else:
@@ -224,17 +243,13 @@ class Joining:
 
     def _back_off(self, result: RadioResult, now: float) -> None:
         self.state, self._commissioning = JoinState.BACK_OFF, None
-        self._events.append(JoinFailed(result.status, result.detail, self._back_off_s))
-        self._wake = now + self._next_back_off()
-
-    def _next_back_off(self) -> float:
-        seconds = self._back_off_s
-        self._back_off_s = min(seconds * 2, LONGEST_BACK_OFF_S)
-        return seconds
+        pause_s = self._join_pause.next()
+        self._events.append(JoinFailed(result.status, result.detail, pause_s))
+        self._wake = now + pause_s
 
     def _network_up(self, network: NetworkInfo, joined: bool, now: float) -> None:
         self.network = network
-        self._back_off_s = FIRST_BACK_OFF_S
+        self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
         self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, _CAPABILITY[self._logical_type]), BROADCAST_AWAKE)
@@ -242,14 +257,16 @@ class Joining:
 
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now
+        self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)  # first, so that HubFound mostly knows the EUI
         self._zdo(zdo.MatchDescReq(COORDINATOR, self._profile, (Cluster.OTA,), ()), COORDINATOR)
-        self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)
-        self._wake = now + self._next_back_off()
+        self._wake = now + self._search_pause.next()
 
     def _hub_found(self, endpoint: int, now: float) -> None:
         self.state = JoinState.ONLINE
         self.hub = Peer(COORDINATOR, endpoint, self._hub_eui)
-        self._back_off_s, self._unanswered = FIRST_BACK_OFF_S, 0
+        self._search_pause.reset()
+        self._read_pause.reset()
+        self._silent_reads = 0
         self._events.append(HubFound(self.hub))
         self._read_time(now)
 
@@ -259,8 +276,8 @@ class Joining:
         request = ReadAttributes((ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS))
         frame = OutgoingZcl(self.hub, Cluster.TIME, request.COMMAND, request.encode(), cluster_specific=False)
         self._put(frame)
-        self._unanswered += 1
-        self._wake = now + ANSWER_TIMEOUT_S * self._unanswered
+        self._silent_reads += 1
+        self._wake = now + self._read_pause.next()
 
     def _lose_hub(self, reason: str) -> None:
         if self.hub is not None:

@@ -49,6 +49,7 @@ class Download:
         if replaced:
             context.say(TransferAborted("replaced by another image", None))
         self.transfer = Transfer(image, offset, doubtful)
+        self.pace.start_anew()
         self._malformed = 0
         if complete:
             context.say(TransferComplete(image))
@@ -113,6 +114,7 @@ class Download:
         context.wake = None if now is None else now + pause_s
         transfer.doubtful = transfer.interrupted = True
         transfer.tries = transfer.probes = 0
+        self.pace.start_anew()
         context.say(TransferPaused(reason, None if now is None else pause_s))
 
     def come_back(self, now: float, offered: bool) -> None:

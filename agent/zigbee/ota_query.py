@@ -35,6 +35,10 @@ class QuerySchedule:
         self.wake = now + self._retry_s
         self._retry_s = min(self._retry_s * 2, LONGEST_RETRY_S)
 
+    def awaited(self, now: float) -> bool:
+        """True from a query to its answer or time-out."""
+        return self.outstanding and self.wake is not None and now < self.wake
+
     def rest(self, now: float) -> None:
         """Answered, or not needed: the next one is the daily one."""
         self.outstanding = False
@@ -81,8 +85,8 @@ class Query:
         self.schedule.asked(now)
 
     def unless_awaited(self, now: float) -> None:
-        """Ask at once, unless an answer is awaited already."""
-        if not self.schedule.outstanding:
+        """Ask at once, unless an answer may still come."""
+        if not self.schedule.awaited(now):
             self.now(now)
 
     def notified(self, notify: ota.ImageNotify, broadcast: bool, now: float) -> None:

@@ -23,7 +23,7 @@ STACK_VERSION = 0x0002  # ZigBee PRO, as in the OTA header
 
 
 def why_notify_is_ignored(notify: ImageNotify, identity: OtaIdentity, broadcast: bool, random: Random) -> str | None:
-    """None when the notify is to be answered by a query (ZCL 11.13.3.5). A unicast one always is."""
+    """None when the notify is to be answered by a query (ZCL 11.13.3). A unicast one always is."""
     if not broadcast:
         return None
     if notify.manufacturer not in (None, ANY_MANUFACTURER, identity.manufacturer):
@@ -46,7 +46,7 @@ def is_of_image(block: ImageBlock | UpgradeEndResponse, image: ImageFound) -> bo
 
 
 def wait_seconds(wait: WaitForData, maximum_s: float) -> float:
-    """How long a WAIT_FOR_DATA asks to wait (ZCL 11.13.8.2), within bounds that are our choice."""
+    """How long a WAIT_FOR_DATA asks to wait (ZCL 11.13.8), within bounds that are our choice."""
     seconds = wait.request_time - wait.current_time
     return min(max(float(seconds), MINIMUM_WAIT_S), maximum_s)
 
@@ -54,7 +54,7 @@ def wait_seconds(wait: WaitForData, maximum_s: float) -> float:
 def when_to_upgrade(
     response: UpgradeEndResponse, hub_utc: float | None, out_of_band: bool
 ) -> ActivateNow | ActivateAt | HoldForCommand:
-    """The time rules of ZCL 11.13.9.6, on the server's own time where it gives one, else on the hub's clock.
+    """The time rules of ZCL 11.13.9, on the server's own time where it gives one, else on the hub's clock.
 
     A time that nobody can measure never activates: the answer is to hold, and the client asks again. Where activation
     is out of band (attribute 0x000B) the server's time does not count at all.

@@ -9,9 +9,9 @@ from agent.zigbee.ota_messages import ImageBlock, ImageBlockRequest, ImageFound
 from agent.zigbee.ota_rules import is_of_image
 
 WRONG_BLOCKS_TO_ABORT = 5  # our choice: of another image, one after the other
-FIRST_GAP_S = 0.025  # our choice, see Pace
+MISSED_BLOCKS_FOR_A_GAP = 3  # our choices, see Pace
+FIRST_GAP_S = 0.025
 LONGEST_GAP_S = 0.4
-GAP_DECAY = 0.98  # a block
 
 
 class Worth(Enum):
@@ -28,21 +28,32 @@ class Pace:
     """The time between two block requests: the server's minimum block period, and a gap that we learn.
 
     A widespread server loses every block request that reaches it before it has confirmed its last response. Each loss
-    costs a whole response time-out, so after one a small gap is left before the next request; it shrinks again while
-    nothing is lost. Our choice; with other servers the gap stays at nothing.
+    costs a whole response time-out. Our choice: when so many blocks in a row needed more than one request, a small gap
+    is left before each further request, and doubled while that goes on. A medium that loses here and there
+    hardly ever shows that pattern, so the gap stays at nothing.
     """
 
     def __init__(self) -> None:
         self.period = 0  # as attribute 0x0009
         self.gap_s = 0.0
+        self._missed = False
+        self._missed_in_a_row = 0
 
     def lost(self) -> None:
         """A delivered request stayed without answer."""
-        self.gap_s = min(max(self.gap_s * 2, FIRST_GAP_S), LONGEST_GAP_S)
+        self._missed = True
 
     def answered(self) -> None:
-        """A block came."""
-        self.gap_s = self.gap_s * GAP_DECAY if self.gap_s > FIRST_GAP_S / 5 else 0.0
+        """The next block came."""
+        self._missed_in_a_row = self._missed_in_a_row + 1 if self._missed else 0
+        self._missed = False
+        if self._missed_in_a_row >= MISSED_BLOCKS_FOR_A_GAP:
+            self._missed_in_a_row = 0
+            self.gap_s = min(max(self.gap_s * 2, FIRST_GAP_S), LONGEST_GAP_S)
+
+    def start_anew(self) -> None:
+        """After a pause or with another image: what was learnt may no longer hold."""
+        self.gap_s, self._missed, self._missed_in_a_row = 0.0, False, 0
 
     def next_request(self, last_request: float, now: float, unit_ms: int) -> float:
         """When the next request may go out."""

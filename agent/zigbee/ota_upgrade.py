@@ -19,7 +19,7 @@ from agent.zigbee.ota_states import ANSWERABLE_STATES, Input, State
 from agent.zigbee.zcl import ZclStatus, status_name
 
 END_RETRY_FACTOR = 4  # our choice: Upgrade End is repeated after 1, 4, 16 ... response time-outs
-LONGEST_HOLD_QUERY_S = 3_600.0  # ZCL 11.13.9.6: at least every 60 minutes
+LONGEST_HOLD_QUERY_S = 3_600.0  # ZCL 11.13.9: at least every 60 minutes
 
 Answer = ActivateNow | ActivateAt | HoldForCommand
 
@@ -109,7 +109,8 @@ class UpgradeEnd:
         if image is None:
             return
         request = UpgradeEndRequest(self._status, image.manufacturer, image.image_type, image.file_version)
-        pause_s = context.settings.response_timeout_s * END_RETRY_FACTOR**self._tries
+        retries = min(self._tries, context.settings.end_request_tries)  # while holding, the tries go on and on
+        pause_s = context.settings.response_timeout_s * END_RETRY_FACTOR**retries
         self._tries += 1
         if context.server is not None:
             context.await_answer(context.send(request), now + pause_s)

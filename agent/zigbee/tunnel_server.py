@@ -1,4 +1,4 @@
-"""The GB tunnel as the device has it: the hub opens it, the device is its server (SE D.6, GBCS 10).
+"""The GB tunnel as the device has it: the hub opens it, the device is its server (SE D.6).
 
 One tunnel, to one hub. A hub that opens it again replaces it, and what was being sent starts anew in the new one: the
 same octets, so that the receiver tells a repetition by its GBCS counter. Pure: time is an argument, no I/O.
@@ -134,7 +134,7 @@ class TunnelServer:
         return status
 
     def send(self, handle: int, octets: bytes, now: float) -> None:
-        """Send one message; MessageDelivered or MessageNotDelivered brings ``handle`` back. Waits for tunnel and hub."""
+        """Send one message; ``handle`` comes back in MessageDelivered or MessageNotDelivered. Waits for a tunnel."""
         self._waiting.append(_Message(handle, octets))
         self._send_piece(now)
 

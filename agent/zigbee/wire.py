@@ -1,7 +1,7 @@
 """Little-endian fields, read in order. What every ZigBee codec of ours stands on.
 
 A command of fixed layout subclasses ``FixedLayout`` and only names its fields and their ``struct`` format. Octets
-after the last known field are ignored, as ZCL 2.5.1 asks for (a later revision may append fields).
+after the last known field are ignored, since a later ZCL revision may append fields.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ RESPONSE = 0x8000
 
 
 class ZdpStatus(IntEnum):
-    """R21 table 2.138, those that we send or look at."""
+    """R21 2.4.5, those that we send or look at."""
 
     SUCCESS = 0x00
     INV_REQUESTTYPE = 0x80

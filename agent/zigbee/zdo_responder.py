@@ -49,7 +49,7 @@ def _match(request: zdo.MatchDescReq, here: int, endpoint: EndpointDescription) 
         return zdo.MatchDescRsp(ZdpStatus.SUCCESS, here, (endpoint.endpoint,))
     if request.short_address == here:
         return zdo.MatchDescRsp(ZdpStatus.SUCCESS, here, ())
-    return None  # R21 2.4.4.2.7: a broadcast that does not match stays without answer
+    return None  # R21 2.4.4.2: a broadcast that does not match stays without answer
 
 
 def _node_descriptor(logical_type: LogicalType) -> bytes:

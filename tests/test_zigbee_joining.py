@@ -1,0 +1,311 @@
+"""Joining, as transcripts: what the policy asks of the radio, what the hub answers, what the owner hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.events import (
+    ApsRequest,
+    JoinNetwork,
+    LogicalType,
+    NetworkInfo,
+    RadioRequest,
+    RadioResult,
+    RadioStatus,
+    RestoreNetwork,
+)
+from agent.zigbee import zdo
+from agent.zigbee.foundation import Value
+from agent.zigbee.joining import (
+    HubAnswered,
+    HubFound,
+    HubLost,
+    JoinEvent,
+    JoinFailed,
+    Joining,
+    JoinState,
+    NetworkUp,
+)
+from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
+from agent.zigbee.time_cluster import HubClock
+
+EUI, HUB_EUI = 0x0011223344556677, 0xAABBCCDDEEFF0011
+NETWORK = NetworkInfo(EUI, 0x1234, 0xABCD, 0x99, 15, LogicalType.ROUTER)
+JOIN = JoinNetwork(bytes.fromhex("83FED3407A939723A5C639B26916D505C3B5"), (15,))
+ANNOUNCE = zdo.DeviceAnnce(0x1234, EUI, 0x8E)
+MATCH = zdo.MatchDescReq(0, 0x0109, (0x19,), ())
+IEEE = zdo.IeeeAddrReq(0)
+OK = RadioResult(RadioStatus.OK, NETWORK)
+NONE = RadioResult(RadioStatus.NO_NETWORK)
+
+
+class Lab:
+    def __init__(self, join: JoinNetwork | None = JOIN) -> None:
+        self.now = 100.0
+        self.clock = HubClock()
+        self.joining = Joining(join, 0x0109, LogicalType.ROUTER, self.clock)
+        self.last = 0
+
+    def asked(self) -> list[zdo.ZdoCommand | RadioRequest | str | None]:
+        """Requests since the last call; ZDO ones decoded, the read of the Time cluster as a word."""
+        requests: list[zdo.ZdoCommand | RadioRequest | str | None] = []
+        for handle, request in self.joining.requests_to_send():
+            self.last = handle
+            if isinstance(request, OutgoingZcl):
+                assert request.payload == bytes.fromhex("0000 0100")
+                requests.append(f"read time of endpoint {request.peer.endpoint}")
+            elif isinstance(request, ApsRequest):
+                requests.append(zdo.unpack(request.cluster, request.payload)[1])
+            else:
+                requests.append(request)
+        return requests
+
+    def done(self, result: RadioResult) -> None:
+        self.joining.request_done(self.last, result, self.now)
+
+    def zdo(self, command: zdo.ZdoCommand, source: int = 0) -> None:
+        self.joining.receive_zdo(command, source, self.now)
+
+    def time(self, values: dict[int, Value]) -> None:
+        self.joining.time_answered(values, 0, self.now)
+
+    def events(self) -> list[JoinEvent]:
+        events = []
+        while (event := self.joining.next_event()) is not None:
+            events.append(event)
+        return events
+
+    def next(self) -> float:
+        """Go to the next deadline; how long that took."""
+        deadline = self.joining.next_deadline()
+        assert deadline is not None
+        passed, self.now = deadline - self.now, deadline
+        self.joining.handle_timer(self.now)
+        return passed
+
+    def online(self) -> Lab:
+        self.joining.start(self.now)
+        self.asked()
+        self.done(OK)
+        self.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
+        self.zdo(zdo.MatchDescRsp(0, 0, (8,)))
+        assert self.joining.state is JoinState.ONLINE
+        self.asked()
+        self.events()
+        return self
+
+
+def test_first_join() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    # nothing remembered: join with the install code
+    assert lab.asked() == [RestoreNetwork()]
+    lab.done(NONE)
+    assert lab.asked() == [JOIN]
+    lab.done(OK)
+    # on the network: announced, and the hub's OTA server looked for
+    assert lab.events() == [NetworkUp(NETWORK, joined=True)]
+    assert lab.asked() == [ANNOUNCE, IEEE, MATCH]
+    lab.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
+    lab.zdo(zdo.MatchDescRsp(0, 0, (8,)))
+    assert lab.events() == [HubFound(Peer(0, 8, HUB_EUI))]
+    # the proof of a live network
+    assert lab.asked() == ["read time of endpoint 8"]
+    lab.time({0: 700_000_000, 1: 3})
+    assert lab.events() == [HubAnswered(700_000_000)]
+    assert lab.clock.utc(lab.now + 5) == 700_000_005
+
+
+def test_restore_after_a_restart() -> None:
+    lab = Lab(join=None)
+    lab.joining.start(lab.now)
+    assert lab.asked() == [RestoreNetwork()]
+    lab.done(OK)
+    assert lab.events() == [NetworkUp(NETWORK, joined=False)]
+
+
+def test_the_hubs_address_may_come_later() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.zdo(zdo.MatchDescRsp(0, 0, (8,)))
+    lab.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
+    assert lab.events()[1:] == [HubFound(Peer(0, 8, UNKNOWN_EUI)), HubFound(Peer(0, 8, HUB_EUI))]
+
+
+def test_failed_joins_back_off_up_to_one_an_hour() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    pauses = []
+    for _ in range(14):
+        lab.done(NONE)
+        assert lab.asked() == [JOIN]
+        lab.done(RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail="wrong install code?"))
+        pauses.append(lab.next())
+        assert lab.asked() == [RestoreNetwork()]
+    assert pauses[:4] == [5, 10, 20, 40]
+    assert pauses[-1] == 3600
+    first = lab.events()[0]
+    assert first == JoinFailed(RadioStatus.KEY_EXCHANGE_FAILED, "wrong install code?", 5.0)
+
+
+def test_without_install_code_only_restores() -> None:
+    lab = Lab(join=None)
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(NONE)
+    assert lab.asked() == []
+    lab.next()
+    assert lab.asked() == [RestoreNetwork()]
+
+
+def test_a_chip_that_refuses_is_not_asked_to_join() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(RadioResult(RadioStatus.TIMEOUT))
+    assert lab.asked() == []
+    assert lab.joining.state is JoinState.BACK_OFF
+
+
+def test_a_hub_without_ota_server_is_looked_for_again() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.asked()
+    lab.zdo(zdo.MatchDescRsp(0, 0, ()))
+    assert lab.next() == 5
+    assert lab.asked() == [IEEE, MATCH]
+    assert lab.next() == 10
+
+
+def test_a_hub_that_speaks_is_looked_for_at_once() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    for _ in range(8):
+        lab.next()
+    lab.asked()
+    lab.now += 100
+    lab.joining.heard(0x4321, lab.now)
+    assert lab.asked() == []
+    lab.joining.heard(0x0000, lab.now)
+    lab.joining.heard(0x0000, lab.now)
+    assert lab.asked() == [IEEE, MATCH]
+
+
+def test_answers_of_others_do_not_count() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.zdo(zdo.MatchDescRsp(0, 0x4321, (8,)), source=0x4321)
+    assert lab.joining.hub is None
+
+
+def test_time_is_read_again_every_hour() -> None:
+    lab = Lab().online()
+    lab.time({0: 700_000_000, 1: 3})
+    assert lab.next() == 3600
+    assert lab.asked() == ["read time of endpoint 8"]
+
+
+def test_a_hub_without_a_time_has_answered_nevertheless() -> None:
+    lab = Lab().online()
+    lab.time({})
+    assert lab.events() == [HubAnswered(None)]
+    assert lab.clock.utc(lab.now) is None
+
+
+def test_unsynchronised_time_is_no_time() -> None:
+    lab = Lab().online()
+    lab.time({0: 700_000_000, 1: 0})
+    assert lab.clock.utc(lab.now) is None
+    lab.time({0: 0xFFFFFFFF, 1: 3})
+    assert lab.clock.utc(lab.now) is None
+
+
+def test_a_silent_hub_is_lost_and_searched() -> None:
+    lab = Lab().online()
+    for seconds in (5, 10, 20):
+        assert lab.next() == seconds
+        assert lab.asked() == ["read time of endpoint 8"]
+    lab.next()
+    assert lab.events() == [HubLost("the hub is silent")]
+    assert lab.asked() == [IEEE, MATCH]
+
+
+def test_a_hub_that_speaks_but_tells_no_time_is_not_lost() -> None:
+    lab = Lab().online()
+    pauses = []
+    for _ in range(15):
+        lab.joining.heard(0x0000, lab.now)
+        pauses.append(lab.next())
+    assert pauses[-1] == 3600  # and not asked for ever at the same pace
+    assert lab.joining.state is JoinState.ONLINE
+
+
+def test_network_lost_is_restored_after_a_moment() -> None:
+    lab = Lab().online()
+    lab.joining.network_lost("left", lab.now)
+    assert lab.events() == [HubLost("left"), JoinFailed(RadioStatus.NO_NETWORK, "left", 5.0)]
+    lab.next()
+    assert lab.asked() == [RestoreNetwork()]
+
+
+def test_a_network_that_comes_and_goes_is_restored_ever_more_slowly() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    pauses = []
+    for _ in range(5):
+        lab.asked()
+        lab.joining.request_done(lab.last, OK, lab.now)
+        lab.joining.network_lost("left", lab.now)
+        pauses.append(lab.next())
+    assert pauses == [5, 10, 20, 40, 80]
+
+
+def test_radio_lost_waits_for_the_start() -> None:
+    lab = Lab().online()
+    lab.joining.radio_lost("unplugged")
+    assert lab.events() == [HubLost("unplugged")]
+    assert lab.joining.next_deadline() is None
+    lab.joining.start(lab.now)
+    assert lab.asked() == [RestoreNetwork()]
+
+
+RESULTS = st.builds(RadioResult, st.sampled_from(RadioStatus), st.none() | st.just(NETWORK))
+STEPS: st.SearchStrategy[Callable[[Lab], object]] = st.one_of(
+    st.builds(lambda result: lambda lab: lab.done(result), RESULTS),
+    st.builds(lambda ends: lambda lab: lab.zdo(zdo.MatchDescRsp(0, 0, tuple(ends))), st.lists(st.integers(1, 240))),
+    st.just(lambda lab: lab.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))),
+    st.builds(lambda values: lambda lab: lab.time(values), st.dictionaries(st.integers(0, 1), st.integers(0, 2**32))),
+    st.just(lambda lab: lab.joining.start(lab.now)),
+    st.just(lambda lab: lab.joining.network_lost("lost", lab.now)),
+    st.just(lambda lab: lab.joining.radio_lost("lost")),
+    st.just(lambda lab: lab.joining.heard(0, lab.now)),
+    st.just(lambda lab: lab.next() if lab.joining.next_deadline() is not None else None),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(STEPS, max_size=30))
+def test_any_sequence(steps: list[Callable[[Lab], object]]) -> None:
+    """Never raises; online exactly when there is a hub; in an hour of silence few requests."""
+    lab = Lab()
+    for step in steps:
+        step(lab)
+        lab.asked()
+        assert (lab.joining.hub is not None) == (lab.joining.state is JoinState.ONLINE)
+    end, requests = lab.now + 3600, 0
+    while (deadline := lab.joining.next_deadline()) is not None and deadline <= end:
+        lab.next()
+        requests += len(lab.asked())
+    assert requests <= 40

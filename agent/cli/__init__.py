@@ -13,7 +13,9 @@ import sys
 from agent.errors import EXIT_USAGE, HanError
 
 # name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
-GROUPS: dict[str, tuple[str, str]] = {}
+GROUPS: dict[str, tuple[str, str]] = {
+    "flash": ("agent.cli.flash", "Flash the radio."),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """A CC2652 with its ROM serial bootloader, strict about every packet, and a serial line that can be hostile.
 
 Written from SWCU185 chapter 11 alone; it shares no code with the flasher, so that one misreading cannot hide the other.
-The chip is a function of octets (``receive``); ``PtyServer`` puts it behind a real tty.
+The chip is a function of octets (``receive``); ``cc2652_rom_line.PtyServer`` puts it behind a real tty.
 
 Where the manual is silent, the choice that is worst for a host: zeros between packets are skipped, a broken packet is
 waited for without limit, and an octet that is neither acknowledgement nor refusal ends the wait for one.
@@ -9,15 +9,8 @@ waited for without limit, and an octet that is neither acknowledgement nor refus
 
 from __future__ import annotations
 
-import os
-import pty
-import random
-import select
 import struct
-import threading
-import tty
 import zlib
-from types import TracebackType
 
 SECTOR_OCTETS = 8192
 CCFG_OCTETS = 88
@@ -37,7 +30,7 @@ def factory_ccfg() -> bytes:
 
 
 class VirtualCc2652:
-    """Flash, the ROM's packet machine, reset and the backdoor pin. ``log`` keeps the name of each command carried out."""
+    """Flash, the ROM's packet machine, reset, the backdoor pin. ``log`` names each command that was carried out."""
 
     def __init__(self, *, flash_octets: int = 352 * 1024, user_id: int = 0x3202F000, wafer: int = 0xBB41) -> None:
         self.flash = bytearray(b"\xff" * (flash_octets - CCFG_OCTETS) + factory_ccfg())
@@ -104,7 +97,7 @@ class VirtualCc2652:
     def _take_mt(self) -> bytes:
         """The firmware: of MT it knows SYS_RESET_REQ alone, answered with SYS_RESET_IND where it comes up again."""
         self._buffer = self._buffer[-6:]
-        if self._buffer in (b"\xfe\x01\x41\x00\x00\x40", b"\xfe\x01\x41\x00\x01\x41"):
+        if bytes(self._buffer) in (b"\xfe\x01\x41\x00\x00\x40", b"\xfe\x01\x41\x00\x01\x41"):
             self.reset()
             return b"" if self.in_bootloader else bytes.fromhex("fe064180000201020701c1")
         return b""
@@ -243,73 +236,3 @@ class VirtualCc2652:
             return self._reply(bytes(self.flash[address : address + 4 * count]))
         words = (self.words.get(address + 4 * index, 0) for index in range(count))
         return self._reply(b"".join(struct.pack("<I", word) for word in words))
-
-
-class HostileLine:
-    """Loses, corrupts and holds back octets, by the seeded generator given; the same seed does the same harm."""
-
-    def __init__(self, rng: random.Random, *, lose: float = 0.0, corrupt: float = 0.0, hold: float = 0.0) -> None:
-        self._rng, self._lose, self._corrupt, self._hold = rng, lose, corrupt, hold
-        self.harm = 0
-
-    def carry(self, data: bytes) -> tuple[bytes, bool]:
-        """What arrives of ``data``, and whether it arrives late. Rates are for one such piece, not for one octet."""
-        if not data:
-            return data, False
-        piece = bytearray(data)
-        at = self._rng.randrange(len(piece))
-        draw = self._rng.random()
-        if draw < self._lose:
-            del piece[at : at + self._rng.choice((1, 1, 2, len(piece)))]
-        elif draw < self._lose + self._corrupt:
-            piece[at] ^= 1 << self._rng.randrange(8)
-        late = self._rng.random() < self._hold
-        self.harm += late or bytes(piece) != data
-        return bytes(piece), late
-
-
-class PtyServer:
-    """A chip behind a pseudo-terminal, served by a thread of its own; a context manager that leaves nothing behind.
-
-    Late pieces are sent together with the next ones, or when the host has been silent for ``hold_s``.
-    """
-
-    def __init__(self, chip: VirtualCc2652, line: HostileLine | None = None, hold_s: float = 0.02) -> None:
-        self.chip = chip
-        self._line = line
-        self._hold_s = hold_s
-        self._master, self._slave = pty.openpty()
-        tty.setraw(self._slave)
-        self.path = os.ttyname(self._slave)
-        self._stop_read, self._stop_write = os.pipe()
-        self._thread = threading.Thread(target=self._serve, name="virtual-cc2652", daemon=True)
-
-    def __enter__(self) -> PtyServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.write(self._stop_write, b"x")
-        self._thread.join()
-        for descriptor in (self._master, self._slave, self._stop_read, self._stop_write):
-            os.close(descriptor)
-
-    def _serve(self) -> None:
-        held = b""
-        while True:
-            ready, _, _ = select.select((self._master, self._stop_read), (), (), self._hold_s if held else None)
-            if self._stop_read in ready:
-                return
-            answer, late = b"", False
-            if self._master in ready:
-                answer, late = self._exchange(os.read(self._master, 4096))
-            held += answer
-            if held and not late:
-                os.write(self._master, held)
-                held = b""
-
-    def _exchange(self, data: bytes) -> tuple[bytes, bool]:
-        if self._line is None:
-            return self.chip.receive(data), False
-        arrived, _ = self._line.carry(data)
-        return self._line.carry(self.chip.receive(arrived))

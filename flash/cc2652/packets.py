@@ -6,8 +6,8 @@
     chip -> host   | 00 CC | acknowledged            | 00 33 | not acknowledged: checksum wrong
     chip -> host   | size 1 | checksum 1 | data |   then the host acknowledges in the same way
 
-``size`` counts itself, the checksum and the data; ``checksum`` is the sum of the data modulo 256. Zeros may stand before
-a packet and are skipped.
+``size`` counts itself, the checksum and the data; ``checksum`` is the sum of the data modulo 256. Zeros may stand
+before a packet and are skipped.
 """
 
 from __future__ import annotations

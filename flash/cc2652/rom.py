@@ -26,6 +26,7 @@ from flash.cc2652.packets import (
     decode_packet,
 )
 
+NOISE_OCTETS = 1024  # more than that, and it is not a bootloader that talks
 RESYNC_PINGS = 160  # 255 + 32 + 32 octets swallowed at worst, three a ping, and some that the line loses
 
 HOW_TO_ENTER = (
@@ -59,7 +60,11 @@ class RomTimes:
     tries: int = 10  # of one exchange
 
 
-class _BadExchange(Exception):
+class SilentChipError(RadioError):
+    """Nothing came back at all, however often it was asked."""
+
+
+class _ExchangeError(Exception):
     """One exchange went wrong in a way that another try may cure."""
 
 
@@ -79,9 +84,9 @@ class RomBootloader:
             if self._wait_acknowledge(self._times.sync_s) is True:
                 return
         try:
-            self._resync()
-        except _BadExchange:
-            raise RadioError(f"no answer to the bootloader's sync (55 55): {HOW_TO_ENTER}") from None
+            self._repeat("sync", lambda _: self._resync())
+        except SilentChipError:
+            raise SilentChipError(f"no answer to the bootloader's sync (55 55): {HOW_TO_ENTER}") from None
 
     def chip_id(self) -> int:
         """JTAGUSERCODE, 32 bits."""
@@ -138,7 +143,7 @@ class RomBootloader:
             self._send(packet, timeout_s or self._times.acknowledge_s)
             answer = self._receive()
             if len(answer) != answer_octets:
-                raise _BadExchange(f"answer of {len(answer)} octets instead of {answer_octets}")
+                raise _ExchangeError(f"answer of {len(answer)} octets instead of {answer_octets}")
             self._check_status()
             return answer
 
@@ -157,7 +162,7 @@ class RomBootloader:
                     self.retries += 1
                     self._resync()
                 return exchange(attempt > 0)
-            except _BadExchange as error:
+            except _ExchangeError as error:
                 reason = str(error)
         raise RadioError(f"the bootloader did not carry out {what} in {self._times.tries} tries: {reason}")
 
@@ -165,19 +170,19 @@ class RomBootloader:
         self._link.write(packet)
         acknowledged = self._wait_acknowledge(timeout_s)
         if acknowledged is not True:
-            raise _BadExchange("no answer" if acknowledged is None else "the chip saw a wrong checksum")
+            raise _ExchangeError("no answer" if acknowledged is None else "the chip saw a wrong checksum")
 
     def _check_status(self) -> None:
         self._send(command(Command.GET_STATUS), self._times.acknowledge_s)
         answer = self._receive()
         if answer != bytes((Status.SUCCESS,)):
             known = {status.value: status.name for status in Status}
-            raise _BadExchange(f"status {known.get(answer[0], 'unknown')} ({answer.hex()})")
+            raise _ExchangeError(f"status {known.get(answer[0], 'unknown')} ({answer.hex()})")
 
     def _wait_acknowledge(self, timeout_s: float) -> bool | None:
         """True or False for 00 CC or 00 33; None when neither came. Octets before them are skipped."""
         last = -1
-        for _ in range(1024):  # more noise than that is not a bootloader
+        for _ in range(NOISE_OCTETS):
             octet = self._link.read(1, timeout_s)
             if not octet:
                 return None
@@ -196,24 +201,26 @@ class RomBootloader:
                 continue
             self._link.write(ACK)
             return data
-        raise _BadExchange("the answer came in garbled")
+        raise _ExchangeError("the answer came in garbled")
 
     def _read_packet(self) -> bytes:
         size = b"\x00"
-        while size == b"\x00":
+        for _ in range(NOISE_OCTETS):
             size = self._link.read(1, self._times.acknowledge_s)
-        if not size:
-            raise _BadExchange("no answer packet")
+            if size != b"\x00":
+                break
+        if not size.strip(b"\x00"):
+            raise _ExchangeError("no answer packet")
         packet = bytearray(size)
         while len(packet) < size[0]:
             more = self._link.read(size[0] - len(packet), self._times.acknowledge_s)
             if not more:
-                raise _BadExchange("the answer packet broke off")
+                raise _ExchangeError("the answer packet broke off")
             packet += more
         return bytes(packet)
 
     def _drain(self) -> None:
-        for _ in range(1024):
+        for _ in range(NOISE_OCTETS):
             if not self._link.read(4096, self._times.quiet_s):
                 return
 
@@ -227,4 +234,4 @@ class RomBootloader:
                 self._drain()
                 self._check_status()
                 return
-        raise _BadExchange("no answer to pings")
+        raise SilentChipError("the chip stopped answering in the middle; its power or the line failed")

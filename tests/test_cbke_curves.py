@@ -188,11 +188,7 @@ def libcrypto() -> Callable[[str, int], bytes | None]:
         ("BN_bin2bn", pointer, [ctypes.c_char_p, ctypes.c_int, pointer]),
         ("BN_free", None, [pointer]),
         ("EC_POINT_mul", ctypes.c_int, [pointer] * 6),
-        (
-            "EC_POINT_point2oct",
-            ctypes.c_size_t,
-            [pointer, pointer, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, pointer],
-        ),
+        ("EC_POINT_point2oct", ctypes.c_size_t, octets_out),
     ]:
         getattr(lib, function).restype = result
         getattr(lib, function).argtypes = arguments

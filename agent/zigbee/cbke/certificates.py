@@ -1,4 +1,4 @@
-"""The implicit certificates of both suites (Smart Energy, Annex C.4.2.2 and C.4.2.3). All integers big-endian.
+"""The implicit certificates of both suites (Smart Energy, Annex C). All integers big-endian.
 
 ::
 

@@ -104,6 +104,13 @@ class Curve:
         """k times a point of order n (or infinity), in half the time. Wrong for other points."""
         return self._multiply_tau(*self._partial_reduction(k % self.n), point)
 
+    def public(self, private_key: int) -> Point:
+        """The public key of a private key: from 1 to n - 1, or equal to such a one modulo n (as Annex C has one)."""
+        point = self.multiply_in_group(private_key, self.generator)
+        if point is None:
+            raise ValueError("a multiple of n is not a private key")
+        return point
+
     def _multiply_tau(self, r0: int, r1: int, point: Point | None) -> Point | None:
         """(r0 + r1 tau) times the point, in Lopez-Dahab coordinates (x = X/Z, y = Y/Z^2)."""
         if point is None:
@@ -143,7 +150,7 @@ class Curve:
     # tau
 
     def _tau_naf(self, r0: int, r1: int) -> list[int]:
-        """Digits -1, 0, 1 of r0 + r1 tau, lowest first (Solinas, routine 60)."""
+        """Digits -1, 0, 1 of r0 + r1 tau, lowest first (Guide to Elliptic Curve Cryptography, algorithm 3.61)."""
         digits = []
         while r0 or r1:
             digit = 0

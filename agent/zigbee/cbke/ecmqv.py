@@ -1,4 +1,4 @@
-"""ECMQV with cofactor, the key derivation and the key confirmation (Smart Energy, Annex C.4.2; SEC 1, 3.4, 3.6.1, 3.7).
+"""ECMQV with cofactor, the key derivation and the key confirmation (Smart Energy, Annex C; SEC 1, 3.4, 3.6.1, 3.7).
 
 avf(Q) = (x mod 2^h) + 2^h with h half the bits of n, rounded up; s = ephemeral + avf(own ephemeral point) static mod n;
 Z = x(cofactor s (Q'_ephemeral + avf(Q'_ephemeral) Q'_static)). U is the initiator, V the responder.
@@ -32,12 +32,9 @@ class SharedKeys:
 
 
 def make_ephemeral(suite: int, private_key: int) -> EphemeralKey:
-    """The key pair of a private key from 1 to n - 1."""
+    """The key pair of a private key. Raises ValueError for a multiple of n."""
     curve = CURVES[suite]
-    point = curve.multiply_in_group(private_key, curve.generator)
-    if point is None:
-        raise ValueError("an ephemeral private key is from 1 to n - 1")
-    return EphemeralKey(private_key, curve.encode(point))
+    return EphemeralKey(private_key, curve.encode(curve.public(private_key)))
 
 
 def associate_value(curve: Curve, point: Point) -> int:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from agent.errors import FormatError, HanError
 from agent.zigbee.cbke.certificates import (
-    CERTIFICATE_OCTETS,
     CURVES,
     SUITE_1,
     Certificate,
@@ -50,9 +49,8 @@ def public_key(certificate: Certificate, ca_public: Point) -> Point:
     curve = CURVES[certificate.suite]
     e = int.from_bytes(mmo(certificate.octets), "big")
     key = curve.add(curve.multiply(e, certificate.point()), ca_public)
-    if curve.multiply(curve.cofactor, key) is None:
+    if key is None or curve.multiply(curve.cofactor, key) is None:
         raise FormatError("certificate", 0, "its public key is infinity or of small order")
-    assert key is not None
     return key
 
 
@@ -66,10 +64,8 @@ def check_credentials(suite: int, certificate: bytes, private_key: bytes, ca_pub
     ca = curve.decode(ca_public)
     secret = int.from_bytes(private_key, "big")
     if len(private_key) != curve.field.octets or not 0 < secret < curve.n:
-        raise FormatError(
-            "private key", 0, f"not a number below the order of {curve.name} in {curve.field.octets} octets"
-        )
-    if curve.multiply_in_group(secret, curve.generator) != public_key(parsed, ca):
+        raise FormatError("private key", 0, f"not {curve.field.octets} octets below the order of {curve.name}")
+    if curve.public(secret) != public_key(parsed, ca):
         raise HanError("certificate, private key and CA key do not belong together")
     return Credentials(parsed, secret, ca)
 
@@ -83,9 +79,7 @@ def make_authority(suite: int, eui: int, random: random.Random) -> CertificateAu
     """A new test CA."""
     curve = CURVES[suite]
     secret = random_scalar(suite, random)
-    point = curve.multiply_in_group(secret, curve.generator)
-    assert point is not None
-    return CertificateAuthority(suite, eui, secret, curve.encode(point))
+    return CertificateAuthority(suite, eui, secret, curve.encode(curve.public(secret)))
 
 
 def issue(
@@ -99,14 +93,11 @@ def issue(
     """Certificate and private key for one device, made in one place (a test CA's way). ``attributes`` for suite 1."""
     curve = CURVES[authority.suite]
     k = random_scalar(authority.suite, random)
-    point = curve.multiply_in_group(k, curve.generator)
-    assert point is not None
-    octets = curve.encode(point)
+    octets = curve.encode(curve.public(k))
     if authority.suite == SUITE_1:
         certificate = build_certificate_1(octets, subject, authority.eui, attributes)
     else:
         certificate = build_certificate_2(octets, subject, authority.eui, serial)
-    assert len(certificate) == CERTIFICATE_OCTETS[authority.suite]
     e = int.from_bytes(mmo(certificate), "big")
     secret = (e * k + authority.private_key) % curve.n
     return check_credentials(

@@ -1,4 +1,4 @@
-"""Install codes: 6, 8, 12 or 16 octets followed by their CRC-16/X-25, least significant octet first (SE 1.4, 5.4.8.1)."""
+"""Install codes: 6, 8, 12 or 16 octets with their CRC-16/X-25, least significant octet first (Smart Energy)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,8 @@ def check_install_code(code: bytes) -> bytes:
         raise FormatError("install code", 0, f"{len(code)} octets; with its CRC it has 8, 10, 14 or 18")
     expected = crc16_x25(code[:-2]).to_bytes(2, "little")
     if code[-2:] != expected:
-        raise FormatError(
-            "install code",
-            len(code) - 2,
-            f"CRC is {code[-2:].hex().upper()}, computed {expected.hex().upper()}: mistyped?",
-        )
+        reason = f"its CRC is {code[-2:].hex().upper()}, computed {expected.hex().upper()}: mistyped?"
+        raise FormatError("install code", len(code) - 2, reason)
     return code
 
 

@@ -1,7 +1,7 @@
-"""AES-MMO-128 and the HMAC over it (ZigBee specification, B.1.4 and B.6).
+"""AES-MMO-128 and the HMAC over it (ZigBee specification, B.1.3, B.1.4 and B.6).
 
-H_0 = 0, H_j = AES(key H_{j-1}, M_j) xor M_j. Padding: 80, zeros, then the length in bits as 16-bit big-endian; from 65,536
-bits on as 32-bit length and 0000.
+H_0 = 0, H_j = AES(key H_{j-1}, M_j) xor M_j. Padding: 80, zeros, then the length in bits as 16-bit big-endian; from
+65,536 bits on as 32-bit length and 0000.
 """
 
 from __future__ import annotations

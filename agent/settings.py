@@ -125,12 +125,30 @@ def load_device(path: Path) -> Settings:
         raise SettingsError(f"{path}: eui: {settings.eui!r} is not 16 hex digits")
     if settings.image.form not in IMAGE_FORMS:
         raise SettingsError(f"{path}: image.form: {settings.image.form!r} is not one of {', '.join(IMAGE_FORMS)}")
+    if (settings.role == "hcalcs") != (settings.image.form == "gb-hcalcs"):
+        raise SettingsError(
+            f"{path}: image.form: {settings.image.form!r} does not go with role {settings.role!r}: an HCALCS takes "
+            "gb-hcalcs, which carries its supplier's signature, and nothing else does"
+        )
+    if settings.ota.checkpoint_octets <= 0 or settings.ota.checkpoint_octets % 4096:
+        raise SettingsError(
+            f"{path}: ota.checkpoint_octets: {settings.ota.checkpoint_octets} is not a multiple of 4096"
+        )
     if settings.radio.logical_type not in ("router", "end-device"):
         raise SettingsError(f"{path}: radio.logical_type: {settings.radio.logical_type!r} is not router or end-device")
     storage = settings.storage
     folder = path.resolve().parent
+    _check_install_code(settings.radio.install_code, path)
     absolute = {name: folder / getattr(storage, name) for name in storage.__struct_fields__}
     return msgspec.structs.replace(settings, storage=StorageSettings(**absolute))
+
+
+def _check_install_code(text: str, path: Path) -> None:
+    """Told before the radio is touched; the CRC itself is checked by ``agent.zigbee``."""
+    if text and (not re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", text) or len(text) not in (16, 20, 28, 36)):
+        raise SettingsError(
+            f"{path}: radio.install_code: {text!r} is not 8, 10, 14 or 18 octets of hex, as printed on the label"
+        )
 
 
 def check_role(role: str, where: str) -> None:

@@ -15,6 +15,13 @@ from agent.errors import EXIT_USAGE, HanError
 # name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
 GROUPS: dict[str, tuple[str, str]] = {
     "flash": ("agent.cli.flash", "Flash the radio."),
+    "image": ("agent.cli.image", "Build, sign, inspect and verify firmware images."),
+    "keys": ("agent.cli.keys", "Make test identities and certificates."),
+    "provision": ("agent.cli.provision", "Give a new device its first firmware."),
+    "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
+    "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
+    "air": ("agent.cli.air", "Emulated CC2652 radios on a virtual air."),
+    "hub": ("agent.cli.hub", "The bench's Communications Hub and head end on a coordinator radio."),
 }
 
 

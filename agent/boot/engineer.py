@@ -1,0 +1,121 @@
+"""What an engineer may ask of the slots at the bench or on the device: look, verify, and overrule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from Crypto.PublicKey.ECC import EccKey
+
+from agent.boot.control import SlotsControl
+from agent.boot.inspection import inspect_slot
+from agent.boot.mark import read_mark
+from agent.boot.places import OpenPlaces, Places, open_places
+from agent.boot.refusal import BootRefusedError
+from agent.boot.state import BootState, EndReason, Slot, SlotRecord, SlotState
+from agent.boot.store import Finding, require
+from agent.errors import FormatError
+from agent.image import mcuboot
+from agent.image.signature import load_trusted_keys
+from agent.image.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReport:
+    """One slot. ``version`` is what its header says, None without one; ``refusal`` None: verified, or not asked."""
+
+    slot: Slot
+    record: SlotRecord
+    marked: bool
+    version: Version | None
+    refusal: str | None = None
+
+    @property
+    def runnable(self) -> bool:
+        """The boot state means to run it, now or when it is activated."""
+        return self.record.state in (SlotState.WRITTEN, SlotState.TRIAL, SlotState.CONFIRMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Boot state and slots as they lie there."""
+
+    finding: Finding
+    active: Slot | None
+    trial: Slot | None
+    security_counter: int
+    slots: tuple[SlotReport, ...]
+
+
+def report(places: Places, *, verify: bool = False) -> Report:
+    """Look, and with ``verify`` check both slots as the first stage would. Changes nothing. Raises StorageError."""
+    keys = load_trusted_keys(places.trust) if verify else None
+    with ExitStack() as stack:
+        opened = open_places(places, stack, read_only=True)
+        loaded = opened.store.load()
+        state = loaded.state
+        slots = tuple(_report_slot(opened, state, slot, keys) for slot in Slot)
+    return Report(
+        finding=loaded.finding,
+        active=state.active if state else None,
+        trial=state.trial if state else None,
+        security_counter=state.security_counter if state else 0,
+        slots=slots,
+    )
+
+
+def mark_good(places: Places, slot: Slot) -> None:
+    """Confirm a slot by hand, if it verifies. Raises BootRefusedError."""
+    with ExitStack() as stack:
+        opened = open_places(places, stack)
+        _require_verified(places, opened, slot)
+        SlotsControl(opened.store, opened.areas, running=None).mark_good(slot)
+
+
+def mark_bad(places: Places, slot: Slot) -> None:
+    """Never run a slot again. Raises BootRefusedError when it is the only one that can run."""
+    with ExitStack() as stack:
+        opened = open_places(places, stack)
+        SlotsControl(opened.store, opened.areas, running=None).mark_bad(slot, EndReason.CANCELLED)
+
+
+def activate(places: Places, slot: Slot, tries: int | None = None) -> None:
+    """The next start runs ``slot`` as a trial, if it verifies. Raises BootRefusedError."""
+    with ExitStack() as stack:
+        opened = open_places(places, stack)
+        _require_verified(places, opened, slot)
+        SlotsControl(opened.store, opened.areas, running=None).activate(slot, tries or places.tries)
+
+
+def _report_slot(
+    opened: OpenPlaces, state: BootState | None, slot: Slot, keys: Mapping[bytes, EccKey] | None
+) -> SlotReport:
+    area = opened.areas[slot]
+    record = state[slot] if state else SlotRecord(state=SlotState.UNKNOWN)
+    refusal = None
+    if keys is not None:
+        refusal = _verify(opened, state, slot, keys)
+    try:
+        version = mcuboot.parse_header(area.read(0, mcuboot.HEADER_OCTETS)).version
+    except FormatError:
+        version = None
+    return SlotReport(slot, record, read_mark(area) is not None, version, refusal)
+
+
+def _verify(opened: OpenPlaces, state: BootState | None, slot: Slot, keys: Mapping[bytes, EccKey]) -> str | None:
+    inspection = inspect_slot(opened.areas[slot], keys, state.security_counter if state else 0)
+    inspection.close()
+    look = inspection.look
+    if look.refusal is not None or state is None:
+        return look.refusal
+    if state[slot].state is not SlotState.EMPTY and look.image_hash != state[slot].image_hash:
+        return f"holds image {look.image_hash.hex()}, the boot state names {state[slot].image_hash.hex()}"
+    return None
+
+
+def _require_verified(places: Places, opened: OpenPlaces, slot: Slot) -> None:
+    state = require(opened.store.load().state)
+    refusal = _verify(opened, state, slot, load_trusted_keys(places.trust))
+    if refusal is not None:
+        raise BootRefusedError(f"slot {slot.name} does not verify: {refusal}")

@@ -1,0 +1,97 @@
+"""Where slots, boot state and trusted keys are: the few keys of device.toml that the first stage needs.
+
+Read with the standard library alone. The image itself checks the whole file, with types and unknown keys
+(`agent.settings`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from agent.boot.area import FileArea
+from agent.boot.state import Slot
+from agent.boot.store import BootStateStore
+from agent.errors import SettingsError
+
+SLOT_OCTETS = 16 * 1024 * 1024
+BOOT_STATE_OCTETS = 1024 * 1024
+DEFAULT_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Absolute paths. ``trust`` holds the manufacturers' public keys as ``*.pem``; ``tries`` are given to a trial."""
+
+    slots: Mapping[Slot, Path]
+    boot_state: Path
+    trust: Path
+    tries: int
+
+    @classmethod
+    def load(cls, config: Path) -> Self:
+        """Paths of ``config``, relative to its folder. Raises SettingsError naming file and key."""
+        table = _read_toml(config)
+        folder = config.resolve().parent
+        return cls(
+            slots={
+                Slot.A: folder / _text(config, table, "slot_a"),
+                Slot.B: folder / _text(config, table, "slot_b"),
+            },
+            boot_state=folder / _text(config, table, "boot_state"),
+            trust=folder / _text(config, table, "keys") / "trust",
+            tries=_tries(config, table),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlaces:
+    """The areas of one device, open. Use ``open_places``."""
+
+    areas: Mapping[Slot, FileArea]
+    store: BootStateStore
+
+
+def open_places(places: Places, stack: ExitStack, *, read_only: bool = False) -> OpenPlaces:
+    """Open slots and boot state; ``stack`` closes them. Raises StorageError."""
+    state_area = stack.enter_context(FileArea.open(places.boot_state, read_only=read_only))
+    areas = {slot: stack.enter_context(FileArea.open(path, read_only=read_only)) for slot, path in places.slots.items()}
+    return OpenPlaces(areas, BootStateStore(state_area, state_area.exclusive))
+
+
+def _read_toml(config: Path) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{config}: no such configuration file; name one with --config FILE") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config}: not valid TOML: {error}") from None
+
+
+def _section(config: Path, table: Mapping[str, object], name: str) -> Mapping[str, object]:
+    section = table.get(name, {})
+    if not isinstance(section, dict):
+        raise SettingsError(f"{config}: {name}: must be a table, [{name}]")
+    return section
+
+
+def _text(config: Path, table: Mapping[str, object], key: str) -> str:
+    value = _section(config, table, "storage").get(key)
+    if value is None:
+        raise SettingsError(f"{config}: missing key storage.{key}")
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise SettingsError(f"{config}: storage.{key}: must be a path in quotes")
+    return value
+
+
+def _tries(config: Path, table: Mapping[str, object]) -> int:
+    value = _section(config, table, "health").get("tries", DEFAULT_TRIES)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 255:
+        raise SettingsError(f"{config}: health.tries: must be a number from 1 to 255")
+    return value

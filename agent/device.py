@@ -1,0 +1,300 @@
+"""The device: joins the endpoint, the update, GBCS and the outbox.
+
+A node (``agent.ports.Node``), pure but for its journal and slots, so that the same device runs on a CC2652, on the
+emulated one, and in virtual time.
+
+It decides nothing by itself: an event goes to the machine that it concerns, a machine's command is carried out.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from typing import Protocol, get_args
+
+from agent.errors import FormatError
+from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, format_eui
+from agent.gbcs.assembler import MessageAssembler
+from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
+from agent.gbcs.use_cases import EventCode
+from agent.update import commands as order
+from agent.update.journal import Journal, LoggedEvent
+from agent.update.machine import UpdateMachine
+from agent.update.orders import Orders
+from agent.update.outbox import Outbox
+from agent.zigbee import joining, ota_events, tunnel_server
+from agent.zigbee.endpoint import DeviceEndpoint, EndpointEvent
+from agent.zigbee.ota_messages import ImageFound
+from agent.zigbee.peer import Peer
+from agent.zigbee.zcl import ZclStatus
+
+UNIX_TIME_OF_ZIGBEE_EPOCH = 946_684_800
+OTA_EVENTS = (
+    ota_events.BlockReceived,
+    ota_events.ImageOffered,
+    ota_events.TransferComplete,
+    ota_events.TransferAborted,
+    ota_events.ActivateNow,
+    ota_events.ActivateAt,
+    ota_events.HoldForCommand,
+    ota_events.UpgradeEndUnanswered,
+)
+TUNNEL_EVENTS = get_args(tunnel_server.TunnelEvent)
+
+
+class Log(Protocol):
+    """One structured line: an event name and facts."""
+
+    def __call__(self, event: str, /, **facts: object) -> object:
+        """Say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the device is made of. ``receiver`` None: no GBCS keys (a generic gateway without a tunnel)."""
+
+    endpoint: DeviceEndpoint
+    update: UpdateMachine
+    orders: Orders
+    outbox: Outbox
+    journal: Journal
+    receiver: GbcsReceiver | None
+
+
+class Device:
+    """See the module. ``restart`` is set when the device asks to be started anew."""
+
+    def __init__(self, parts: Parts, log: Log, wall_clock: Callable[[], float] = time.time) -> None:
+        self._endpoint = parts.endpoint
+        self._update = parts.update
+        self._orders = parts.orders
+        self._outbox = parts.outbox
+        self._journal = parts.journal
+        self._receiver = parts.receiver
+        self._log = log
+        self._wall_clock = wall_clock
+        self._assembler = MessageAssembler()
+        self._utc_minus_now: float | None = None
+        self._started = False
+        self.restart = ""
+
+    # --- agent.ports.Node ---------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """The radio is open (again). The first time: confirm, revert or resume, before anything goes on the air."""
+        if not self._started:
+            self._started = True
+            self._update.start(now)
+        self._endpoint.start(now)
+        self._settle(now)
+
+    def receive(self, event: RadioEvent, now: float) -> None:
+        """Something came up from the radio."""
+        self._endpoint.receive(event, now)
+        self._settle(now)
+
+    def handle_timer(self, now: float) -> None:
+        """Time has reached ``next_deadline``."""
+        self._endpoint.handle_timer(now)
+        self._update.handle_timer(now)
+        self._orders.handle_timer(now, self._utc(now))
+        self._settle(now)
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_timer`` is next needed; None once a restart is asked for."""
+        if self.restart:
+            return None
+        parts = (self._endpoint, self._update, self._orders, self._outbox)
+        return min((at for at in (part.next_deadline() for part in parts) if at is not None), default=None)
+
+    def radio_requests(self, now: float) -> list[tuple[int, RadioRequest]]:
+        """New requests for the radio; none once a restart is asked for."""
+        requests = self._endpoint.radio_requests(now)
+        return [] if self.restart else requests
+
+    def radio_done(self, handle: int, result: RadioResult, now: float) -> None:
+        """The outcome of one request."""
+        self._endpoint.radio_done(handle, result, now)
+        self._settle(now)
+
+    # --- one turn -----------------------------------------------------------------------------------------------------
+
+    def _settle(self, now: float) -> None:
+        """Let events and commands run until nothing is left to do."""
+        busy = True
+        while busy and not self.restart:
+            busy = False
+            while (event := self._endpoint.next_event()) is not None:
+                self._handle(event, now)
+                busy = True
+            while (command := self._update.next_command()) is not None:
+                self._carry_out(command, now)
+                busy = True
+        self._post(now)
+
+    def _handle(self, event: EndpointEvent, now: float) -> None:
+        """Each event to the machine that it concerns."""
+        if isinstance(event, OTA_EVENTS):
+            self._handle_ota(event, now)
+        elif isinstance(event, TUNNEL_EVENTS):
+            self._handle_tunnel(event, now)
+        elif isinstance(event, joining.HubAnswered):
+            self._hub_answered(event.utc, now)
+        else:
+            self._log(_words(type(event).__name__), **_facts(event))
+
+    def _handle_ota(self, event: EndpointEvent, now: float) -> None:
+        match event:
+            case ota_events.BlockReceived():
+                self._update.block(event.data, now)
+            case ota_events.ImageOffered(image):
+                self._update.offered(image.file_version, image.image_size)
+            case ota_events.TransferComplete():
+                self._update.transfer_complete()
+            case ota_events.TransferAborted(reason):
+                self._update.transfer_aborted(reason)
+            case ota_events.ActivateNow():
+                self._update.activate_now()
+            case ota_events.ActivateAt(seconds, utc):
+                self._update.activate_at(now, seconds, None if utc is None else utc + UNIX_TIME_OF_ZIGBEE_EPOCH)
+            case ota_events.HoldForCommand():
+                self._update.hold()
+            case ota_events.UpgradeEndUnanswered(apply):
+                self._unanswered(apply)
+
+    def _handle_tunnel(self, event: EndpointEvent, now: float) -> None:
+        match event:
+            case tunnel_server.TunnelOpened(state):
+                self._assembler.reset()
+                self._journal.set_tunnel(json.dumps(asdict(state)))
+                self._log("tunnel open", tunnel=state.tunnel, maximum_octets=state.peer_maximum_octets)
+            case tunnel_server.TunnelClosed(reason):
+                self._assembler.reset()
+                self._journal.set_tunnel("")
+                self._log("tunnel closed", reason=reason)
+            case tunnel_server.TunnelData(octets):
+                self._tunnelled(octets, now)
+            case tunnel_server.MessageDelivered(handle):
+                row = self._outbox.delivered(handle)
+                self._log("message delivered", kind=row.kind if row else "", update_id=row.update_id if row else "")
+            case tunnel_server.MessageNotDelivered(handle, reason):
+                self._outbox.not_delivered(handle, now)
+                self._log("message not delivered", reason=reason)
+            case tunnel_server.TransferRefused(status, handle):
+                if handle is not None:
+                    self._outbox.not_delivered(handle, now)
+                self._log("message refused by the hub", status=status)
+
+    def _unanswered(self, apply: bool) -> None:
+        """Attribute 0x000C decides what a hub that never answers the Upgrade End leads to."""
+        self._log("upgrade end unanswered", apply=apply)
+        if apply:
+            self._update.activate_now()
+        else:
+            self._update.hold()
+
+    # --- commands of the update ---------------------------------------------------------------------------------------
+
+    def _carry_out(self, command: order.Command, now: float) -> None:
+        ota = self._endpoint.ota
+        match command:
+            case order.BeginDownload(offset_octets):
+                ota.begin_download(offset_octets, now)
+            case order.Decline(reason):
+                ota.decline()
+                self._log("offer declined", reason=reason)
+            case order.EndUpgrade(wire_status):
+                ota.end_upgrade(ZclStatus(wire_status), now)
+            case order.CancelTransfer():
+                ota.cancel(now)
+            case order.Restart(reason):
+                self._log("restart", reason=reason)
+                self.restart = reason
+            case order.Note(event, code, facts):
+                coded = {"code": f"0x{code:04X}"} if code else {}
+                self._log(event, **coded, **facts)
+
+    # --- the hub, its time, its tunnel --------------------------------------------------------------------------------
+
+    def _hub_answered(self, utc: int | None, now: float) -> None:
+        """Without a valid time from the hub the contact counts all the same; reports then bear our own clock."""
+        unix = self._wall_clock() if utc is None else utc + UNIX_TIME_OF_ZIGBEE_EPOCH
+        self._utc_minus_now = unix - now
+        self._update.hub_answered(now, int(unix))
+        if utc is not None:
+            self._orders.hub_answered(now, int(unix))
+
+    def _utc(self, now: float) -> int:
+        if self._utc_minus_now is None:
+            return int(self._wall_clock())
+        return int(now + self._utc_minus_now)
+
+    def _tunnelled(self, octets: bytes, now: float) -> None:
+        self._assembler.feed(octets)
+        try:
+            while (message := self._assembler.next_message()) is not None:
+                self._command(message, now)
+        except FormatError as error:
+            self._refused(Refused(EventCode.CONTENT_OR_FORMAT, str(error)), now)
+
+    def _command(self, message: bytes, now: float) -> None:
+        if self._receiver is None:
+            self._log("command ignored", reason="this device holds no GBCS keys")
+            return
+        verdict = self._receiver.receive(message)
+        if isinstance(verdict, Accepted):
+            self._accepted(verdict, now)
+        else:
+            self._refused(verdict, now)
+
+    def _accepted(self, accepted: Accepted, now: float) -> None:
+        message = accepted.message
+        self._log("command accepted", message_code=f"0x{message.message_code:04X}", counter=message.counter,
+                  originator=format_eui(message.originator))  # fmt: skip
+        self._orders.carry_out(accepted, now, self._utc(now))
+
+    def _refused(self, refused: Refused, now: float) -> None:
+        update_id = self._update.record.update_id
+        self._journal.log(LoggedEvent("security", self._utc(now), refused.event_code, refused.reason, update_id))
+        self._log("command refused", code=f"0x{refused.event_code:04X}", reason=refused.reason)
+
+    def _post(self, now: float) -> None:
+        if self.restart:
+            return
+        for handle, row in self._outbox.to_send(now):
+            self._log("message goes up", kind=row.kind, octets=len(row.message), update_id=row.update_id)
+            self._endpoint.tunnel.send(handle, row.message, now)
+
+
+def interrupted_download(update: UpdateMachine, manufacturer: int, image_type: int) -> tuple[ImageFound, int] | None:
+    """What the OTA client must know of a transfer or a pending image that a restart interrupted: file and offset."""
+    record = update.record
+    offset = update.resume_offset
+    if offset is None:
+        return None
+    return ImageFound(manufacturer, image_type, record.file_version, record.total_octets), offset
+
+
+def _words(name: str) -> str:
+    """``TransferPaused`` as ``transfer paused``."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+
+
+def _facts(event: EndpointEvent) -> dict[str, object]:
+    """The event's fields as a log line has them."""
+    return {item.name: _plain(item.name, getattr(event, item.name)) for item in fields(event)}
+
+
+def _plain(name: str, value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, NetworkInfo | Peer):
+        return {item.name: _plain(item.name, getattr(value, item.name)) for item in fields(value)}
+    if name in ("eui", "extended_pan_id") and isinstance(value, int):
+        return format_eui(value)
+    if name in ("source", "cluster", "short_address", "pan_id") and isinstance(value, int):
+        return f"0x{value:04X}"
+    return value

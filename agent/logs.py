@@ -1,0 +1,44 @@
+"""structlog, set up once: JSON lines to a file or standard error, short lines for a person on a terminal.
+
+Every line of one update carries the same ``update_id``: bind it with ``structlog.contextvars``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+
+def configure(stream: TextIO | None = None, *, human: bool | None = None) -> None:
+    """Send events to ``stream`` (standard error by default), for a person where it is a terminal."""
+    out = sys.stderr if stream is None else stream
+    for_person = out.isatty() if human is None else human
+    renderer: structlog.typing.Processor
+    if for_person:
+        renderer = structlog.dev.ConsoleRenderer(pad_event_to=0)
+    else:
+        renderer = structlog.processors.JSONRenderer(sort_keys=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+
+
+def bind_update(update_id: str) -> None:
+    """From here on every line names this update."""
+    structlog.contextvars.bind_contextvars(update_id=update_id)
+
+
+def unbind_update() -> None:
+    """No update is going on."""
+    structlog.contextvars.unbind_contextvars("update_id")

@@ -1,0 +1,408 @@
+"""The update as one journalled machine: a decision is durable before it is carried out, and may be carried out twice.
+
+It owns the journal's record, the slot under writing and the boot control; it never sees a radio. Its owner (the device)
+brings in what the OTA client, the hub's clock and GBCS say, and carries out the commands of ``next_command``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from agent.errors import FormatError, StorageError
+from agent.image.refusal import ABORT, Refusal
+from agent.image.version import Version
+from agent.update.commands import (
+    BeginDownload,
+    CancelTransfer,
+    Command,
+    Decline,
+    EndUpgrade,
+    Note,
+    Policy,
+    Reporter,
+    Restart,
+    Running,
+    Slots,
+)
+from agent.update.journal import Journal, LoggedEvent
+from agent.update.staging import Checkpoint, SlotSink, Staging
+from agent.update.states import PENDING, State
+
+FIRMWARE_VERSION_CHANGED = 0x8F43
+IMAGE_VERIFICATION_FAILED = 0x8F1B
+SUCCESS = 0x00
+NOTHING_STORED = {"offset_octets": 0, "image_octets": 0, "stream": b"", "activate_at_utc": None}
+
+
+class UpdateMachine:
+    """See the module. ``utc`` arguments are seconds of Unix time on the hub's clock, None while it is not known."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        slots: Slots,
+        reporter: Reporter,
+        running: Running,
+        policy: Policy,
+        rng: random.Random,
+    ) -> None:
+        self._journal = journal
+        self._slots = slots
+        self._reporter = reporter
+        self._running = running
+        self._policy = policy
+        self._rng = rng
+        self._commands: deque[Command] = deque()
+        self._staging: Staging | None = None
+        self._trial_started: float | None = None
+        self._contact = False
+        self._failure = ""  # a reverted activation whose report waits for the hub's time
+        self._restarting = False
+        self._activate_at: float | None = None
+        self._utc_minus_now = 0.0
+        self._decided = False
+        self._owes_report = False  # the confirm was durable, its report was not
+        self.record = journal.load()
+
+    # --- what the owner may ask ---------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the update stands."""
+        return self.record.state
+
+    @property
+    def other_slot(self) -> str:
+        """The slot that does not run."""
+        return "B" if self._running.slot == "A" else "A"
+
+    @property
+    def resume_offset(self) -> int | None:
+        """Where the OTA client goes on after a restart: a transfer's checkpoint, a pending image's end; else None."""
+        if self.state is State.DOWNLOADING:
+            return self.record.offset_octets
+        return self.record.total_octets if self.state in PENDING else None
+
+    def next_command(self) -> Command | None:
+        """What to do now; None when nothing is left."""
+        return self._commands.popleft() if self._commands else None
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_timer`` is next needed."""
+        if self._restarting:
+            return None
+        if self._trial_started is not None:
+            limit = self._trial_started + self._policy.trial_limit_s
+            return self._trial_started + self._policy.minimum_uptime_s if self._contact else limit
+        return self._activate_at
+
+    # --- the first act after a start: confirm, revert or resume -------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Decide from the journal, the boot state and what runs. Call once, before anything else."""
+        match self.record.state:
+            case State.ACTIVATING | State.TRIAL:
+                self._start_after_activation(now)
+            case State.DOWNLOADING:
+                self._resume_download()
+
+    def _start_after_activation(self, now: float) -> None:
+        record = self.record
+        if self._running.image_hash == record.image_hash:
+            if self._running.trial:
+                self._slots.report_running()
+                self._move(State.TRIAL)
+                self._trial_started = now
+                self._note("trial started", slot=record.slot, version=str(self._running.version))
+            else:
+                # Power fell after the confirm: its mark is put right now, its report follows with the hub's time.
+                self._slots.confirm()
+                self._owes_report = True
+            return
+        facts = self._slots.facts(record.slot)
+        if facts.bad:
+            self._failure = facts.reason
+        elif record.state is State.ACTIVATING and self._slots.holds(record.slot, record.image_hash):
+            self._arm()  # power fell between the decision and the arming
+        else:
+            self._failure = "the image is no longer in its slot"
+        if self._failure:
+            self._note("activation failed", IMAGE_VERIFICATION_FAILED, slot=record.slot, reason=self._failure)
+
+    def _resume_download(self) -> None:
+        record = self.record
+        try:
+            staging = self._reopen_slot()
+        except (StorageError, FormatError) as error:
+            self._drop("cannot resume", reason=str(error))
+            self._command(CancelTransfer())  # the OTA client begins anew with its next query
+            return
+        self._staging = staging
+        self._note("download resumes", offset_octets=record.offset_octets, total_octets=record.total_octets)
+
+    def _reopen_slot(self) -> Staging:
+        record = self.record
+        if not record.offset_octets:
+            return self._new_staging(self._slots.begin(record.slot))
+        sink, head = self._slots.resume(record.slot, record.image_octets)
+        staging = self._new_staging(sink)
+        staging.resume(Checkpoint(record.offset_octets, record.image_octets, record.stream), head)
+        return staging
+
+    def _new_staging(self, sink: SlotSink) -> Staging:
+        policy = self._policy
+        return Staging(sink, policy.form, policy.requirements, policy.checkpoint_octets, policy.supplier_check)
+
+    # --- from the OTA client ------------------------------------------------------------------------------------------
+
+    def offered(self, file_version: int, total_octets: int) -> None:
+        """Query Next Image was answered with an image."""
+        record = self.record
+        version = Version.from_file_version(file_version)
+        same = (record.file_version, record.total_octets) == (file_version, total_octets)
+        if self.state in (State.ACTIVATING, State.TRIAL):
+            self._command(Decline("an activation is going on"))
+        elif version <= self._running.version:
+            self._command(Decline(f"version {version} is not above {self._running.version}, which runs"))
+        elif same and self.state is State.DOWNLOADING and self._staging is not None:
+            self._command(BeginDownload(self._staging.offset_octets, total_octets, file_version))
+        elif same and self.state in PENDING:
+            self._command(Decline(f"version {version} is already held"))
+        else:
+            self._begin(file_version, total_octets)
+
+    def _begin(self, file_version: int, total_octets: int) -> None:
+        """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
+        self._activate_at = None
+        self._move(
+            State.DOWNLOADING,
+            update_id=f"{self._rng.getrandbits(48):012x}",
+            file_version=file_version,
+            total_octets=total_octets,
+            offset_octets=0,
+            image_octets=0,
+            stream=b"",
+            slot=self.other_slot,
+            image_hash=b"",
+            activate_at_utc=None,
+            version_before=self._running.version.file_version,
+        )
+        try:
+            self._staging = self._new_staging(self._slots.begin(self.record.slot))
+        except StorageError as error:
+            self._drop("download cannot start", reason=str(error))
+            self._command(Decline(str(error)))
+            return
+        self._note("download starts", version=str(Version.from_file_version(file_version)), total_octets=total_octets)
+        self._command(BeginDownload(0, total_octets, file_version))
+
+    def block(self, octets: bytes, now: float) -> None:
+        """The next octets of the OTA file, in order."""
+        if self.state is not State.DOWNLOADING or self._staging is None:
+            return
+        try:
+            refusal = self._staging.feed(octets, self._save)
+        except StorageError as error:
+            self._end_badly(ABORT, "storage", str(error))
+            return
+        if refusal is not None:
+            self._refuse(refusal)
+        elif self._staging.finished:
+            self._judge(self._staging, now)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        self._move(
+            State.DOWNLOADING,
+            offset_octets=checkpoint.offset_octets,
+            image_octets=checkpoint.image_octets,
+            stream=checkpoint.stream,
+        )
+
+    def _judge(self, staging: Staging, now: float) -> None:
+        try:
+            verdict = staging.finish()
+        except StorageError as error:
+            self._end_badly(ABORT, "storage", str(error))
+            return
+        utc = int(now + self._utc_minus_now)
+        accepted = not isinstance(verdict, Refusal)
+        with self._journal.transaction():
+            self._reporter.received(
+                verified=accepted, image_hash=staging.image_hash, update_id=self.record.update_id, utc=utc
+            )
+            if accepted:
+                self._move(State.STAGED, image_hash=staging.image_hash, offset_octets=self.record.total_octets)
+        if isinstance(verdict, Refusal):
+            self._refuse(verdict)
+            return
+        self._staging = None
+        self._note("image verified", version=str(verdict.version), manufacturer_image_hash=staging.image_hash.hex())
+        self._command(EndUpgrade(SUCCESS, self.record.file_version))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._end_badly(refusal.wire_status, refusal.reason.value, refusal.message)
+
+    def _end_badly(self, wire_status: int, reason: str, message: str) -> None:
+        version = self.record.file_version
+        self._drop("image refused", reason=reason, message=message, wire_status=f"0x{wire_status:02X}")
+        self._command(EndUpgrade(wire_status, version))
+
+    def transfer_complete(self) -> None:
+        """The OTA client has all octets; after a restart, of a pending image: tell the server again."""
+        if self.state in PENDING:
+            self._command(EndUpgrade(SUCCESS, self.record.file_version))
+
+    def transfer_aborted(self, reason: str) -> None:
+        """The server ended the transfer."""
+        if self.state is State.DOWNLOADING:
+            self._drop("download aborted", reason=reason)
+
+    def cancel(self, reason: str) -> bool:
+        """The engineer drops a transfer or a pending image. False when there is none to drop."""
+        if self.state is not State.DOWNLOADING and self.state not in PENDING:
+            return False
+        pending = self.state in PENDING
+        self._drop("update cancelled", reason=reason)
+        if pending:
+            self._slots.cancel(self.record.slot)
+        self._command(CancelTransfer())
+        return True
+
+    def _drop(self, event: str, **facts: object) -> None:
+        """Back to IDLE; the slot stays unusable until the next image is written into it."""
+        self._note(event, 0, **facts)
+        self._staging = None
+        self._activate_at = None
+        try:
+            self._move(State.IDLE, **NOTHING_STORED)
+        except StorageError:
+            # A full medium: what is journalled stays behind what is true, and the next start resumes from there.
+            self.record = replace(self.record, state=State.IDLE)
+
+    # --- when to activate ---------------------------------------------------------------------------------------------
+
+    def activate_now(self) -> None:
+        """The hub's Upgrade End Response said now."""
+        if self.state in PENDING:
+            self._hold_or(lambda: self._activate("the hub said now"))
+
+    def activate_at(self, now: float, delay_s: float, utc: int | None) -> None:
+        """The hub said in ``delay_s``, which is ``utc`` on its clock (None: not known, so not kept over a restart)."""
+        if self.state in PENDING:
+            self._hold_or(lambda: self._count_down(now + delay_s, utc))
+
+    def hold(self) -> None:
+        """The hub said: wait for a further command."""
+        if self.state in (State.STAGED, State.COUNTDOWN):
+            self._activate_at = None
+            self._move(State.HELD, activate_at_utc=None)
+            self._note("image held", reason="the hub said wait")
+
+    def _hold_or(self, act: Callable[[], None]) -> None:
+        if self._policy.by_command_only:
+            self.hold()
+        else:
+            act()
+
+    def _count_down(self, at: float, utc: int | None) -> None:
+        self._activate_at = at
+        if utc is not None:
+            self._move(State.COUNTDOWN, activate_at_utc=utc)
+        self._note("activation is timed", activate_at_utc=utc)
+
+    def decide(self, cause: str) -> None:
+        """Decide to activate the pending image; the caller's transaction may hold more. Then ``carry_out``."""
+        self._activate_at = None
+        self._move(State.ACTIVATING)
+        self._note("activation decided", cause=cause, slot=self.record.slot)
+        self._decided = True
+
+    def carry_out(self) -> None:
+        """Arm the trial and restart, when that was decided and has not been done."""
+        if self._decided:
+            self._decided = False
+            self._arm()
+
+    def _activate(self, cause: str) -> None:
+        self.decide(cause)
+        self.carry_out()
+
+    def _arm(self) -> None:
+        try:
+            self._slots.activate(self.record.slot)
+        except StorageError as error:
+            self._failure = str(error)
+            self._note("activation failed", reason=self._failure)
+            return
+        self._restart("activation")
+
+    def _restart(self, reason: str) -> None:
+        self._restarting = True
+        self._command(Restart(reason))
+
+    # --- time and the hub ---------------------------------------------------------------------------------------------
+
+    def hub_answered(self, now: float, utc: int) -> None:
+        """The hub answered a request of the running code, and this is its time."""
+        self._contact = True
+        if self._failure:
+            self._report(success=False, utc=utc)
+        elif self._owes_report:
+            self._report(success=True, utc=utc)
+        elif self.state is State.COUNTDOWN and self.record.activate_at_utc is not None:
+            self._activate_at = now + max(0, self.record.activate_at_utc - utc)
+        self._utc_minus_now = utc - now
+        self.handle_timer(now)
+
+    def handle_timer(self, now: float) -> None:
+        """A trial's time, or the time to activate."""
+        if self._restarting:
+            return
+        if self._trial_started is not None:
+            self._watch_trial(now, now - self._trial_started)
+        elif self._activate_at is not None and self._activate_at <= now and self.state in PENDING:
+            self._activate("its time has come")
+
+    def _watch_trial(self, now: float, uptime_s: float) -> None:
+        if self._contact and uptime_s >= self._policy.minimum_uptime_s:
+            self._confirm(now)
+        elif not self._contact and uptime_s >= self._policy.trial_limit_s:
+            self._trial_started = None
+            self._note("trial failed", reason="the hub did not answer in time", limit_s=self._policy.trial_limit_s)
+            self._slots.give_up()
+            self._restart("the trial failed")
+
+    def _confirm(self, now: float) -> None:
+        """Commit first, then report: a report that cannot be delivered never undoes a good update."""
+        self._slots.confirm()
+        self._trial_started = None
+        self._report(success=True, utc=int(now + self._utc_minus_now))
+
+    def _report(self, *, success: bool, utc: int) -> None:
+        record = self.record
+        with self._journal.transaction():
+            self._reporter.activated(success=success, record=record, version=self._running.version, utc=utc)
+            self._move(State.IDLE, **NOTHING_STORED)
+        event = "update confirmed" if success else "update reverted"
+        self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version))
+        self._failure = ""
+        self._owes_report = False
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    def _move(self, state: State, **changes: object) -> None:
+        with self._journal.transaction():
+            self.record = self._journal.move(self.record, state, **changes)
+
+    def _command(self, command: Command) -> None:
+        self._commands.append(command)
+
+    def _note(self, event: str, code: int = 0, **facts: object) -> None:
+        words = " ".join([event, *(f"{name}={value}" for name, value in facts.items())])
+        with suppress(StorageError):  # a log line must not end an update; the console has it all the same
+            self._journal.log(LoggedEvent("event", None, code, words, self.record.update_id))
+        self._command(Note(event, code, facts))

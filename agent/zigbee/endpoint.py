@@ -1,0 +1,331 @@
+"""The device's endpoint as a node (``agent.ports.Node``): it joins the machines to the radio.
+
+It takes ZCL frames apart, gives each to the machine of its cluster, answers foundation commands and gives Default
+Responses, allocates ZCL sequence numbers and knows which frames travel secured. It decides nothing about an update:
+the owner takes the machines' events with ``next_event`` and calls the machines.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from agent.errors import FormatError
+from agent.events import (
+    ApsIndication,
+    ApsRequest,
+    NetworkLost,
+    RadioEvent,
+    RadioLost,
+    RadioRequest,
+    RadioResult,
+    RadioStatus,
+)
+from agent.zigbee import zdo
+from agent.zigbee.clusters import Cluster, EndpointDescription, is_secured
+from agent.zigbee.foundation import DefaultResponse, ReadAttributesResponse, Typed, ZclType
+from agent.zigbee.joining import HubFound, HubLost, JoinEvent, Joining
+from agent.zigbee.ota_attributes import read_attributes
+from agent.zigbee.ota_client import OtaClient
+from agent.zigbee.ota_events import OtaEvent
+from agent.zigbee.peer import OutgoingZcl, Peer
+from agent.zigbee.servers import REVISION_1, BasicInfo, Identify, answer_foundation
+from agent.zigbee.tunnel_messages import ATTRIBUTE_CLOSE_TIMEOUT
+from agent.zigbee.tunnel_server import TunnelEvent, TunnelServer
+from agent.zigbee.zcl import ZclFrame, ZclStatus
+from agent.zigbee.zdo_responder import answer_zdo
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDropped:
+    """A frame that no machine saw, and why."""
+
+    source: int
+    cluster: int
+    reason: str
+
+
+EndpointEvent = JoinEvent | OtaEvent | TunnelEvent | FrameDropped
+Done = Callable[[RadioResult, float], None]
+
+
+def _nobody_waits(result: RadioResult, now: float) -> None:
+    """For answers: what becomes of them is the asker's business."""
+    del result, now
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """``require_security``: frames of secured clusters must come and go under APS link-key security (Smart Energy).
+
+    ``answers_zdo``: the radio's chip does not answer ZDO requests itself.
+    """
+
+    require_security: bool = False
+    answers_zdo: bool = False
+
+
+class DeviceEndpoint:
+    """See the module. The machines are the owner's too; the endpoint carries their frames and results."""
+
+    def __init__(
+        self,
+        description: EndpointDescription,
+        basic: BasicInfo,
+        joining: Joining,
+        ota: OtaClient,
+        tunnel: TunnelServer,
+        random: Random,
+        options: EndpointOptions | None = None,
+    ) -> None:
+        self.description = description
+        self.joining = joining
+        self.ota = ota
+        self.tunnel = tunnel
+        self.identify = Identify()
+        self._basic = basic
+        self._options = options or EndpointOptions()
+        self._sequence = random.randrange(256)  # not 0 after every restart: receivers drop what they saw lately
+        self._next_handle = 1
+        self._done: dict[int, Done] = {}
+        self._requests: list[tuple[int, RadioRequest]] = []
+        self._events: deque[EndpointEvent] = deque()
+
+    # --- agent.ports.Node
+
+    def start(self, now: float) -> None:
+        """The radio is open (again)."""
+        self.joining.start(now)
+        self._collect(now)
+
+    def receive(self, event: RadioEvent, now: float) -> None:
+        """Something came up from the radio."""
+        if isinstance(event, NetworkLost):
+            self.joining.network_lost(event.reason, now)
+        elif isinstance(event, RadioLost):
+            self._radio_lost(event, now)
+        elif event.destination_endpoint == 0:
+            self._receive_zdo(event, now)
+        else:
+            self._receive_zcl(event, now)
+        self._collect(now)
+
+    def handle_timer(self, now: float) -> None:
+        """Time has reached ``next_deadline``."""
+        self.joining.handle_timer(now)
+        self.ota.handle_timer(now)
+        self.tunnel.handle_timer(now)
+        self._collect(now)
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_timer`` is next needed."""
+        deadlines = (self.joining.next_deadline(), self.ota.next_deadline(), self.tunnel.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def radio_requests(self, now: float) -> list[tuple[int, RadioRequest]]:
+        """New requests, each with a handle that ``radio_done`` brings back."""
+        self._collect(now)
+        requests, self._requests = self._requests, []
+        return requests
+
+    def radio_done(self, handle: int, result: RadioResult, now: float) -> None:
+        """The outcome of one request."""
+        done = self._done.pop(handle, None)
+        if done is not None:
+            done(result, now)
+        self._collect(now)
+
+    def next_event(self) -> EndpointEvent | None:
+        """The oldest event not yet taken."""
+        return self._events.popleft() if self._events else None
+
+    # --- in
+
+    def _radio_lost(self, event: RadioLost, now: float) -> None:
+        self._requests.clear()
+        self.joining.radio_lost(event.reason)
+        waiting, self._done = self._done, {}
+        for done in waiting.values():
+            done(RadioResult(RadioStatus.RADIO_LOST, detail=event.reason), now)
+
+    def _receive_zdo(self, indication: ApsIndication, now: float) -> None:
+        try:
+            sequence, command = zdo.unpack(indication.cluster, indication.payload)
+        except FormatError as error:
+            return self._drop(indication, str(error))
+        if command is None:
+            return None
+        self.joining.receive_zdo(command, indication.source, now)
+        network = self.joining.network
+        if self._options.answers_zdo and network is not None:
+            answer = answer_zdo(command, network, self.description)
+            if answer is not None:
+                payload = zdo.pack(sequence, answer)
+                self._put(ApsRequest(indication.source, 0, 0, 0, answer.CLUSTER, payload), _nobody_waits)
+        return None
+
+    def _receive_zcl(self, indication: ApsIndication, now: float) -> None:
+        self.joining.heard(indication.source, now)
+        if indication.destination_endpoint not in (self.description.endpoint, 0xFF):
+            return self._drop(indication, f"no endpoint {indication.destination_endpoint}")
+        try:
+            frame = ZclFrame.decode(indication.cluster, indication.payload)
+        except FormatError as error:
+            return self._drop(indication, str(error))
+        secured = is_secured(indication.cluster, self.description.profile)
+        if secured and self._options.require_security and not indication.aps_security:
+            return self._drop(indication, "not APS secured")
+        return self._receive_frame(frame, indication, now)
+
+    def _receive_frame(self, frame: ZclFrame, indication: ApsIndication, now: float) -> None:
+        own = self.description
+        if frame.cluster not in (own.output_clusters if frame.to_client else own.input_clusters):
+            self._drop(indication, "cluster or direction is not ours")
+            if frame.cluster not in (*own.output_clusters, *own.input_clusters):
+                self._default(frame, indication, ZclStatus.UNSUPPORTED_CLUSTER)
+        elif frame.manufacturer is not None:
+            cluster, general = ZclStatus.UNSUP_MANUF_CLUSTER_COMMAND, ZclStatus.UNSUP_MANUF_GENERAL_COMMAND
+            self._default(frame, indication, cluster if frame.cluster_specific else general)
+        elif frame.cluster_specific:
+            self._cluster_command(frame, indication, now)
+        else:
+            self._foundation_command(frame, indication, now)
+
+    def _cluster_command(self, frame: ZclFrame, indication: ApsIndication, now: float) -> None:
+        status: ZclStatus | None = ZclStatus.UNSUP_CLUSTER_COMMAND
+        if frame.cluster == Cluster.OTA:
+            status = self.ota.receive(frame, indication.source, indication.broadcast, now)
+        elif frame.cluster == Cluster.TUNNELING and not indication.broadcast:
+            status = self.tunnel.receive(frame, self._peer(indication), now)
+        elif frame.cluster == Cluster.IDENTIFY:
+            status, answer = self.identify.receive(frame, now)
+            if answer is not None:
+                return self._reply(frame, indication, 0x00, answer, cluster_specific=True)
+        if status is not None:
+            self._default(frame, indication, status)
+        return None
+
+    def _foundation_command(self, frame: ZclFrame, indication: ApsIndication, now: float) -> None:
+        if frame.cluster == Cluster.OTA and frame.command == DefaultResponse.COMMAND:
+            self.ota.receive(frame, indication.source, indication.broadcast, now)
+        elif frame.cluster == Cluster.TIME:
+            self._time_answer(frame, indication.source, now)
+        if indication.broadcast:
+            return
+        answer = answer_foundation(frame, self._attributes(frame.cluster, now))
+        if isinstance(answer, ZclStatus):
+            self._default(frame, indication, answer)
+        elif answer is not None:
+            self._reply(frame, indication, *answer, cluster_specific=False)
+
+    def _time_answer(self, frame: ZclFrame, source: int, now: float) -> None:
+        try:
+            if frame.command == ReadAttributesResponse.COMMAND:
+                self.joining.time_answered(ReadAttributesResponse.decode(frame.payload).values(), source, now)
+            elif frame.command == DefaultResponse.COMMAND:
+                self.joining.time_answered({}, source, now)
+        except FormatError as error:
+            self._events.append(FrameDropped(source, frame.cluster, str(error)))
+
+    def _attributes(self, cluster: int, now: float) -> Mapping[int, Typed]:
+        if cluster == Cluster.BASIC:
+            return self._basic.attributes()
+        if cluster == Cluster.IDENTIFY:
+            return self.identify.attributes(now)
+        if cluster == Cluster.OTA:
+            return read_attributes(self.ota)
+        if cluster == Cluster.TUNNELING:
+            return {ATTRIBUTE_CLOSE_TIMEOUT: Typed(ZclType.UINT16, self.tunnel.close_timeout_s), **REVISION_1}
+        return REVISION_1
+
+    def _peer(self, indication: ApsIndication) -> Peer:
+        hub = self.joining.hub
+        if hub is not None and hub.short_address == indication.source:
+            return Peer(indication.source, indication.source_endpoint, hub.eui)
+        return Peer(indication.source, indication.source_endpoint)
+
+    def _drop(self, indication: ApsIndication, reason: str) -> None:
+        self._events.append(FrameDropped(indication.source, indication.cluster, reason))
+
+    # --- out
+
+    def _default(self, frame: ZclFrame, indication: ApsIndication, status: ZclStatus) -> None:
+        """ZCL 2.5.12: none to a broadcast or a Default Response; success only where it was not switched off."""
+        is_default = not frame.cluster_specific and frame.command == DefaultResponse.COMMAND
+        if indication.broadcast or is_default or (status is ZclStatus.SUCCESS and frame.disable_default_response):
+            return
+        response = DefaultResponse(frame.command, status)
+        self._reply(frame, indication, response.COMMAND, response.encode(), cluster_specific=False)
+
+    def _reply(
+        self, frame: ZclFrame, indication: ApsIndication, command: int, payload: bytes, *, cluster_specific: bool
+    ) -> None:
+        """Back to the asker, with the same sequence number and the direction flipped."""
+        answer = OutgoingZcl(
+            self._peer(indication),
+            frame.cluster,
+            command,
+            payload,
+            to_client=not frame.to_client,
+            cluster_specific=cluster_specific,
+            sequence=frame.sequence,
+        )
+        self._put(self._wrap(answer), _nobody_waits)
+
+    def _collect(self, now: float) -> None:
+        """Take over what the machines want to send and to say."""
+        while (event := self.joining.next_event()) is not None:
+            if isinstance(event, HubFound):
+                self.ota.server_found(event.peer, now)
+                self.tunnel.hub_found(now)
+            elif isinstance(event, HubLost):
+                self.ota.server_lost()
+                self.tunnel.hub_lost()
+            self._events.append(event)
+        for handle, request in self.joining.requests_to_send():
+            wrapped = self._wrap(request) if isinstance(request, OutgoingZcl) else request
+            self._put(wrapped, partial(self.joining.request_done, handle))
+        for machine in (self.ota, self.tunnel):
+            for handle, frame in machine.frames_to_send():
+                self._put(self._wrap(frame), partial(_report, machine, handle))
+        for next_event in (self.ota.next_event, self.tunnel.next_event):
+            while (said := next_event()) is not None:
+                self._events.append(said)
+
+    def _wrap(self, frame: OutgoingZcl) -> ApsRequest:
+        sequence = frame.sequence
+        if sequence is None:
+            self._sequence = sequence = (self._sequence + 1) & 0xFF
+        zcl = ZclFrame(
+            frame.cluster,
+            frame.command,
+            frame.payload,
+            sequence,
+            frame.cluster_specific,
+            frame.to_client,
+            frame.disable_default_response,
+        )
+        profile = self.description.profile
+        return ApsRequest(
+            frame.peer.short_address,
+            frame.peer.endpoint,
+            self.description.endpoint,
+            profile,
+            frame.cluster,
+            zcl.encode(),
+            aps_ack=frame.aps_ack,
+            aps_security=self._options.require_security and is_secured(frame.cluster, profile),
+        )
+
+    def _put(self, request: RadioRequest, done: Done) -> None:
+        handle = self._next_handle
+        self._next_handle += 1
+        self._done[handle] = done
+        self._requests.append((handle, request))
+
+
+def _report(machine: OtaClient | TunnelServer, handle: int, result: RadioResult, now: float) -> None:
+    machine.frame_sent(handle, result.status is RadioStatus.OK, now)

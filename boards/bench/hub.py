@@ -1,0 +1,330 @@
+"""The Communications Hub as one pure Node: coordinator, Time server, OTA server, tunnel client.
+
+It restores its network or forms one, lets the listed devices join, learns who they are from what they say, asks each
+for its endpoint, opens the tunnel and tells of an image on offer. ``take_happenings`` gives what there is to tell.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from agent import events as radio
+from agent.errors import FormatError
+from agent.zigbee import zdo
+from agent.zigbee.clusters import Cluster
+from agent.zigbee.zcl import ZclFrame, ZclStatus
+from boards.bench.answers import AttributeServer, answer_zdo, simple_descriptor
+from boards.bench.desk import Desk, Peer
+from boards.bench.faults import Faults
+from boards.bench.happenings import (
+    BadFrame,
+    DeviceSeen,
+    JoinPermitted,
+    MessageDown,
+    NetworkDown,
+    NetworkUp,
+    TimeAsked,
+)
+from boards.bench.members import Member, Members
+from boards.bench.ota_server import OtaServer
+from boards.bench.settings import UTC_UNKNOWN, ServerSettings, TunnelClientSettings
+from boards.bench.tunnel_client import TunnelClient
+
+PERMIT_S = 254  # the longest that R21 allows; renewed while a listed device is missing
+PERMIT_RENEW_S = 240.0
+RETRY_S = 10.0  # our choice: after the chip refused to form, or a device did not tell its endpoint
+ENDPOINT_TRIES = 6
+HELD_FRAMES = 16  # of one device whose EUI is being asked for
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlan:
+    """What a hub is made of. ``answer_zdo``: True on a radio without a chip that answers ZDO by itself.
+
+    ``utc(now)`` is ZigBee UTCTime or 0xFFFFFFFF while the time is not known.
+    """
+
+    channel: int
+    members: Sequence[Member]
+    utc: Callable[[float], int] = lambda _now: UTC_UNKNOWN
+    pan_id: int | None = None
+    profile: int = 0x0109
+    endpoint: int = 1
+    aps_security: bool = False
+    answer_zdo: bool = False
+    ota: ServerSettings = ServerSettings()  # noqa: RUF009 - frozen
+    tunnel: TunnelClientSettings = TunnelClientSettings()  # noqa: RUF009 - frozen
+
+
+@dataclass(slots=True)
+class _Asking:
+    """An address or endpoint that was asked for, and what waits for it."""
+
+    due: float
+    tries: int = 1
+    held: list[radio.ApsIndication] = field(default_factory=list)
+
+
+class Hub:
+    """Implements agent.ports.Node."""
+
+    def __init__(self, plan: HubPlan, rng: random.Random, faults: Faults | None = None) -> None:
+        self.plan = plan
+        self.members = Members()
+        self.network: radio.NetworkInfo | None = None
+        self.desk = Desk(plan.profile, plan.endpoint, plan.aps_security)
+        self.ota = OtaServer(self.desk, plan.ota, plan.utc, rng, faults)
+        self.tunnels: dict[int, TunnelClient] = {}
+        self._attributes = AttributeServer(self.desk, plan.utc)
+        self._permit_due: float | None = None
+        self._start_due: float | None = None
+        self._euis: dict[int, _Asking] = {}  # by short address: whose EUI was asked for
+        self._endpoints: dict[int, _Asking] = {}  # by EUI: whose endpoint was asked for
+        for member in plan.members:
+            self.members.add(member)
+
+    # what the operator and the head end ask
+
+    def send_message(self, device_eui: int, octets: bytes, now: float) -> None:
+        """Send one whole GBCS message down the device's tunnel; MessageDown tells how it ended."""
+        member = self.members.by_eui.get(device_eui)
+        if member is None:
+            self.desk.tell(MessageDown(device_eui, octets, delivered=False, reason="not a device of this hub"))
+            return
+        self._tunnel(member).send(octets, now)
+
+    def notify_all(self, now: float) -> None:
+        """Tell every device that is here of the image on offer for it."""
+        if self.plan.ota.notify:
+            for member in self.members.by_eui.values():
+                self.ota.notify(member, now)
+
+    def take_happenings(self) -> list[object]:
+        """What there is to tell since the last call, in order."""
+        return self.desk.take_told()
+
+    # agent.ports.Node
+
+    def start(self, now: float) -> None:
+        """The radio is open (again)."""
+        self._network_gone(now)
+        self.desk.ask(radio.RestoreNetwork(), self._restored)
+
+    def receive(self, event: radio.RadioEvent, now: float) -> None:
+        """Something came up from the radio; what makes no sense is told and changes nothing."""
+        if isinstance(event, radio.ApsIndication):
+            self._indication(event, now)
+        elif isinstance(event, radio.NetworkLost):
+            self.desk.tell(NetworkDown(event.reason))
+            self._network_gone(now)
+            self._start_due = now + RETRY_S
+        else:
+            self.desk.tell(NetworkDown(event.reason))
+            self._network_gone(now)
+
+    def next_deadline(self) -> float | None:
+        """The earliest of all parts."""
+        dues = [self.ota.next_deadline(), self._permit_due, self._start_due]
+        dues += [tunnel.next_deadline() for tunnel in self.tunnels.values()]
+        dues += [asking.due for asking in (*self._euis.values(), *self._endpoints.values())]
+        return min((due for due in dues if due is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """What is due."""
+        if self._start_due is not None and now >= self._start_due:
+            self._start_due = None
+            self.desk.ask(radio.RestoreNetwork(), self._restored)
+        if self._permit_due is not None and now >= self._permit_due:
+            self._permit(now)
+        self._ask_again(now)
+        self.ota.handle_timer(now)
+        for tunnel in self.tunnels.values():
+            tunnel.handle_timer(now)
+
+    def radio_requests(self, now: float) -> list[tuple[int, radio.RadioRequest]]:
+        """New requests since the last call."""
+        return self.desk.take_requests()
+
+    def radio_done(self, handle: int, result: radio.RadioResult, now: float) -> None:
+        """The outcome of one request."""
+        self.desk.done(handle, result, now)
+
+    # the network
+
+    def _restored(self, result: radio.RadioResult, now: float) -> None:
+        if result.status is radio.RadioStatus.OK and result.network is not None:
+            self._network_up(result.network, now, restored=True)
+        elif result.status is radio.RadioStatus.NO_NETWORK:
+            self.desk.ask(radio.FormNetwork(self.plan.channel, self.plan.pan_id), self._formed)
+        else:
+            self._failed(result, now)
+
+    def _formed(self, result: radio.RadioResult, now: float) -> None:
+        if result.status is radio.RadioStatus.OK and result.network is not None:
+            self._network_up(result.network, now, restored=False)
+        else:
+            self._failed(result, now)
+
+    def _failed(self, result: radio.RadioResult, now: float) -> None:
+        """A lost radio is the driver's to reopen; anything else is tried again."""
+        self.desk.tell(NetworkDown(result.detail or result.status.value))
+        if result.status is not radio.RadioStatus.RADIO_LOST:
+            self._start_due = now + RETRY_S
+
+    def _network_up(self, network: radio.NetworkInfo, now: float, *, restored: bool) -> None:
+        self.network = network
+        self.desk.tell(NetworkUp(network.eui, network.pan_id, network.channel, restored))
+        for member in self.members.by_eui.values():
+            if member.install_code:
+                self.desk.ask(radio.PermitInstallCode(member.eui, member.install_code))
+                self.desk.tell(JoinPermitted(member.eui))
+        self._permit(now)
+        if restored:
+            self._look_for_members()
+
+    def _network_gone(self, now: float) -> None:
+        self.network = None
+        self._permit_due = self._start_due = None
+        self._euis.clear()
+        self._endpoints.clear()
+        self.desk.forget_requests(now)
+        for tunnel in self.tunnels.values():
+            tunnel.lost()
+        for member in self.members.by_eui.values():
+            member.short = member.endpoint = None
+        self.members.by_short.clear()
+
+    def _permit(self, now: float) -> None:
+        """Keep the network open while a listed device is missing."""
+        self._permit_due = None
+        if self.network is not None and self.members.missing():
+            self.desk.ask(radio.PermitJoin(PERMIT_S))
+            self._permit_due = now + PERMIT_RENEW_S
+
+    def _look_for_members(self) -> None:
+        """After a restart of the hub the devices do not announce themselves: ask where they are."""
+        for member in self.members.missing():
+            self._send_zdo(radio.BROADCAST_AWAKE, zdo.NwkAddrReq(member.eui))
+
+    # what comes up
+
+    def _indication(self, event: radio.ApsIndication, now: float) -> None:
+        try:
+            if event.destination_endpoint == 0:
+                self._zdo(event, now)
+            else:
+                self._application(event, now)
+        except FormatError as error:
+            self.desk.tell(BadFrame(event.source, event.cluster, str(error)))
+
+    def _application(self, event: radio.ApsIndication, now: float) -> None:
+        member = self.members.by_short.get(event.source)
+        if member is None:
+            self._hold(event, now)
+            return
+        peer = Peer(event.source, event.source_endpoint)
+        frame = ZclFrame.decode(event.cluster, event.payload)
+        try:
+            self._zcl(member, peer, frame, event, now)
+        except FormatError as error:
+            self.desk.tell(BadFrame(event.source, event.cluster, str(error)))
+            if not event.broadcast:
+                self.desk.default_response(peer, frame, ZclStatus.MALFORMED_COMMAND)
+
+    def _zcl(self, member: Member, peer: Peer, frame: ZclFrame, event: radio.ApsIndication, now: float) -> None:
+        """To the part that it is for; a frame that goes the wrong way, or to everybody, gets no answer."""
+        if not frame.cluster_specific:
+            if not frame.to_client and not event.broadcast:
+                self._attributes.receive(peer, frame, now)
+                if frame.cluster == Cluster.TIME and frame.command == 0:
+                    self.desk.tell(TimeAsked(member.eui))
+        elif frame.cluster == Cluster.OTA and not frame.to_client and not event.broadcast:
+            self.ota.receive(member, peer, frame, now)
+        elif frame.cluster == Cluster.TUNNELING and frame.to_client and not event.broadcast:
+            self._tunnel(member).receive(frame, now)
+        elif not event.broadcast:
+            self.desk.default_response(peer, frame, ZclStatus.UNSUP_CLUSTER_COMMAND)
+
+    # who is who
+
+    def _zdo(self, event: radio.ApsIndication, now: float) -> None:
+        sequence, command = zdo.unpack(event.cluster, event.payload)
+        if isinstance(command, zdo.DeviceAnnce):
+            self._seen(command.eui, command.short_address, now)
+        elif isinstance(command, zdo.NwkAddrRsp):  # and IEEE_addr_rsp, its subclass
+            if command.status == zdo.ZdpStatus.SUCCESS:
+                self._seen(command.eui, command.short_address, now)
+        elif isinstance(command, zdo.MatchDescRsp):
+            self._endpoint_found(command, now)
+        elif command is not None and self.plan.answer_zdo and self.network is not None:
+            own = simple_descriptor(self.plan.endpoint, self.plan.profile)
+            answer = answer_zdo(command, self.network, own)
+            if answer is not None:
+                self.desk.send_zdo(event.source, answer.CLUSTER, zdo.pack(sequence, answer))
+
+    def _hold(self, event: radio.ApsIndication, now: float) -> None:
+        """A frame of a short address that is nobody's yet waits for its EUI: an alert must not be lost."""
+        asking = self._euis.get(event.source)
+        if asking is None:
+            asking = self._euis[event.source] = _Asking(now + RETRY_S)
+            self._send_zdo(event.source, zdo.IeeeAddrReq(event.source))
+        if len(asking.held) < HELD_FRAMES:
+            asking.held.append(event)
+
+    def _seen(self, eui: int, short: int, now: float) -> None:
+        if self.network is not None and eui == self.network.eui:
+            return
+        member = self.members.learn(eui, short)
+        self.desk.tell(DeviceSeen(eui, short, member.listed))
+        if member.listed:
+            self._ask_endpoint(member, now)
+        asking = self._euis.pop(short, None)
+        for event in asking.held if asking else ():
+            self._indication(event, now)
+
+    def _ask_endpoint(self, member: Member, now: float) -> None:
+        self._endpoints[member.eui] = _Asking(now + RETRY_S)
+        self._send_match(member)
+
+    def _send_match(self, member: Member) -> None:
+        if member.short is not None:
+            wanted = zdo.MatchDescReq(member.short, self.plan.profile, (Cluster.TUNNELING,), (Cluster.OTA,))
+            self._send_zdo(member.short, wanted)
+
+    def _endpoint_found(self, answer: zdo.MatchDescRsp, now: float) -> None:
+        member = self.members.by_short.get(answer.short_address)
+        if member is None or answer.status != zdo.ZdpStatus.SUCCESS or not answer.endpoints:
+            return
+        if self._endpoints.pop(member.eui, None) is None:
+            return
+        member.endpoint = answer.endpoints[0]
+        if member.tunnel:
+            self._tunnel(member).open(now)
+        if self.plan.ota.notify:
+            self.ota.notify(member, now)
+
+    def _ask_again(self, now: float) -> None:
+        """Who has not answered yet is asked a few times more."""
+        for short, asking in list(self._euis.items()):
+            if now < asking.due:
+                continue
+            del self._euis[short]
+            self.desk.tell(BadFrame(short, 0, f"nobody tells whose address this is; {len(asking.held)} frames dropped"))
+        for eui, asking in list(self._endpoints.items()):
+            if now < asking.due:
+                continue
+            if asking.tries >= ENDPOINT_TRIES:
+                del self._endpoints[eui]
+                continue
+            asking.tries, asking.due = asking.tries + 1, now + RETRY_S
+            self._send_match(self.members.by_eui[eui])
+
+    def _tunnel(self, member: Member) -> TunnelClient:
+        if member.eui not in self.tunnels:
+            self.tunnels[member.eui] = TunnelClient(self.desk, self.plan.tunnel, member)
+        return self.tunnels[member.eui]
+
+    def _send_zdo(self, destination: int, command: zdo.ZdoCommand) -> None:
+        self.desk.send_zdo(destination, command.CLUSTER, zdo.pack(self.desk.next_sequence(), command))

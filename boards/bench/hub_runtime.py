@@ -1,0 +1,113 @@
+"""The hub as a program: settings in, a running hub with its head end, log and control socket. The only bench I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from agent.errors import SettingsError
+from agent.gbcs.keystore import KeyStore
+from agent.ports import RadioPort
+from agent.shell import Driver
+from boards.bench import happenings
+from boards.bench.backhaul import Backhaul
+from boards.bench.console import Console
+from boards.bench.control import ControlServer, check_path
+from boards.bench.faults import Faults
+from boards.bench.head_end import HeadEnd, find_parties
+from boards.bench.history import Event, History, ProgressFilter
+from boards.bench.hub import Hub, HubPlan
+from boards.bench.members import member_from_settings
+from boards.bench.offers import load_offer
+from boards.bench.request_log import RequestLog
+from boards.bench.settings import ZIGBEE_EPOCH, HubSettings, parse_eui
+
+Show = Callable[[object, Event], None]
+
+
+class HubRuntime:
+    """Everything that a hub needs, made from its settings. Raises HanError naming what is wrong before it starts.
+
+    ``show(happening, event)`` gets each happening with its JSON-ready form.
+    """
+
+    def __init__(self, settings: HubSettings, radio: RadioPort, show: Show, *, answer_zdo: bool = False) -> None:
+        check_path(settings.control_socket)
+        self._radio = radio
+        self._show = show
+        self._progress = ProgressFilter()
+        self._clock = time.monotonic
+        self.history = History()
+        hub = Hub(_plan(settings, answer_zdo), random.Random(secrets.randbits(64)), _faults(settings))
+        keys = KeyStore.load(settings.keys)
+        log = RequestLog(settings.state / "head-end.jsonl")
+        head_end = HeadEnd(keys, find_parties(keys, settings.head_end), log)
+        own = parse_eui(settings.head_end.hub, "head_end.hub") if settings.head_end.hub else 0
+        self.backhaul = Backhaul(hub, head_end, self._wall, own)
+        for offer in settings.images:
+            self.backhaul.offer(load_offer(offer), self._clock())
+        console = Console(self.backhaul, self._clock)
+        self._control = ControlServer(settings.control_socket, self._woken(console), self.history)
+        self._driver = Driver(hub, radio, self._clock, self._tell)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop``. Raises RadioError when the radio is not there, SettingsError for a second hub."""
+        await self._control.open()
+        try:
+            await self._driver.run(stop)
+        finally:
+            self._tell()
+            await self._control.close()
+
+    def _woken(self, console: Console) -> Callable[[Event], Event]:
+        """What a command made the hub want to send leaves at once."""
+
+        def dispatch(request: Event) -> Event:
+            try:
+                return console.dispatch(request)
+            finally:
+                self._driver.wake()
+
+        return dispatch
+
+    def _tell(self) -> None:
+        for happening in self.backhaul.carry(self._clock()):
+            if self._progress.passes(happening):
+                moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+                event: Event = {"time": moment, **happenings.as_object(happening)}
+                self.history.append(event)
+                self._show(happening, event)
+
+    def _wall(self, now: float) -> datetime:
+        """The date and time at ``now`` of the driver's clock, from the clock of this machine."""
+        return datetime.now(UTC) + timedelta(seconds=now - self._clock())
+
+
+def _plan(settings: HubSettings, answer_zdo: bool) -> HubPlan:
+    radio = settings.radio
+    return HubPlan(
+        channel=radio.channel,
+        members=[member_from_settings(device) for device in settings.devices],
+        utc=lambda _now: int(time.time()) - ZIGBEE_EPOCH,
+        pan_id=radio.pan_id,
+        profile=radio.profile,
+        endpoint=radio.endpoint,
+        aps_security=radio.aps_security,
+        answer_zdo=answer_zdo,
+        ota=settings.ota,
+        tunnel=settings.tunnel,
+    )
+
+
+def _faults(settings: HubSettings) -> Faults:
+    plan = settings.faults
+    if plan.foreign_file is None:
+        return Faults(plan)
+    try:
+        return Faults(plan, plan.foreign_file.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{plan.foreign_file}: faults.foreign_file cannot be read: {error.strerror}") from None

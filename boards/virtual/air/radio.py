@@ -1,0 +1,242 @@
+"""The MAC entity of one chip: transmit queue, retries, address filter, and frames held for sleepy children.
+
+Source: IEEE 802.15.4-2006, clauses 7.5.4 (transmission) and 7.5.6 (indirect transmission).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from boards.virtual.air import mac
+from boards.virtual.air.mac import FrameType, MacCommand, MacFrame, Mode
+from boards.virtual.air.medium import ACK_S, ACK_WAIT_S, TURNAROUND_S, Air
+from boards.virtual.air.scheduler import Cancel
+
+MAXIMUM_FRAME_RETRIES = 3  # macMaxFrameRetries
+TRANSACTION_PERSISTENCE_S = 7.68  # macTransactionPersistenceTime: how long a frame waits for a sleepy child
+POLL_FRAME_WAIT_S = 0.1  # our choice above macMaxFrameTotalWaitTime (20 ms): the parent may have to queue
+
+
+class MacStatus(IntEnum):
+    """How a transmission ended; the values are Z-Stack's."""
+
+    SUCCESS = 0x00
+    CHANNEL_ACCESS_FAILURE = 0xE1
+    NO_ACK = 0xE9
+    NO_DATA = 0xEB
+    TRANSACTION_EXPIRED = 0xF0
+
+
+MacConfirm = Callable[[MacStatus], None]
+_Child = tuple[Mode, int]
+
+
+@dataclass(slots=True)
+class _Transmission:
+    frame: MacFrame
+    octets: bytes
+    done: MacConfirm
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class _Held:
+    """A frame for a sleepy child and the timer that gives it up."""
+
+    frame: MacFrame
+    done: MacConfirm
+    expiry: Cancel | None = None
+
+
+class Radio:
+    """One transceiver. The owner sets the addresses and gives ``on_frame``; ``receiver_on`` False makes it sleepy."""
+
+    def __init__(self, air: Air, eui: int, sequence: int) -> None:
+        self.eui = eui
+        self.channel = 11
+        self.pan_id = mac.BROADCAST
+        self.short = mac.BROADCAST
+        self.receiver_on = True
+        self.powered = False
+        self.on_frame: Callable[[MacFrame, int], None] = _ignore
+        self._air = air
+        self._sequence = sequence & 0xFF
+        self._queue: deque[_Transmission] = deque()
+        self._sending: _Transmission | None = None
+        self._held: dict[_Child, deque[_Held]] = {}
+        self._polling = 0  # polls under way, each keeps the receiver on
+        self._generation = 0  # stop() makes every outstanding callback stale
+
+    def start(self) -> None:
+        """Power on."""
+        self.powered = True
+        self._air.attach(self)
+
+    def stop(self) -> None:
+        """Power off: queues are lost, callbacks never come."""
+        self.powered = False
+        self._air.detach(self)
+        self._generation += 1
+        self._queue.clear()
+        for held in (entry for entries in self._held.values() for entry in entries):
+            if held.expiry:
+                held.expiry.cancel()
+        self._held.clear()
+        self._sending = None
+        self._polling = 0
+
+    def next_sequence(self) -> int:
+        """The sequence number for the next frame (macDSN)."""
+        self._sequence = (self._sequence + 1) & 0xFF
+        return self._sequence
+
+    def data_frame(self, destination: int, payload: bytes) -> MacFrame:
+        """A data frame to a short address; 0xFFFF is a broadcast without acknowledgement."""
+        return MacFrame(
+            FrameType.DATA,
+            self.next_sequence(),
+            self.pan_id,
+            destination,
+            Mode.SHORT,
+            self.pan_id,
+            self.short,
+            Mode.SHORT,
+            payload,
+            ack_request=destination != mac.BROADCAST,
+        )
+
+    def send(self, frame: MacFrame, done: MacConfirm) -> None:
+        """Queue one frame; ``done`` comes once, as an event of its own."""
+        self._queue.append(_Transmission(frame, mac.encode(frame), done))
+        self._send_next()
+
+    def hold(self, frame: MacFrame, done: MacConfirm) -> None:
+        """Indirect transmission: keep ``frame`` until the child it is for polls, under the address it is sent to."""
+        child = (frame.destination_mode, frame.destination)
+        held = _Held(frame, done)
+        held.expiry = self._air.scheduler.call_later(TRANSACTION_PERSISTENCE_S, lambda: self._expire(child, held))
+        self._held.setdefault(child, deque()).append(held)
+
+    def poll(self, frame: MacFrame, done: MacConfirm) -> None:
+        """Send a data request; ``done(SUCCESS)`` when the parent has something (then listen), NO_DATA when not."""
+        self._polling += 1
+        generation = self._generation
+
+        def stop_listening() -> None:
+            if generation == self._generation:
+                self._polling -= 1
+
+        def sent(status: MacStatus) -> None:
+            wait_s = POLL_FRAME_WAIT_S if status == MacStatus.SUCCESS else 0.0
+            self._air.scheduler.call_later(wait_s, stop_listening)
+            done(status)
+
+        self.send(frame, sent)
+
+    def wants(self, frame: MacFrame) -> bool:
+        """Address filter of clause 7.5.6.2, with the receiver on."""
+        if not self.receiver_on and not self._polling:
+            return False
+        if frame.kind == FrameType.BEACON:
+            return True
+        if frame.destination_pan not in (self.pan_id, mac.BROADCAST):
+            return False
+        if frame.destination_mode == Mode.EXTENDED:
+            return frame.destination == self.eui
+        return frame.destination in (self.short, mac.BROADCAST)
+
+    def acknowledge(self, frame: MacFrame) -> MacFrame | None:
+        """Acknowledge what asks for it; frame pending says that a poll will be answered."""
+        if not frame.ack_request or frame.destination == mac.BROADCAST:
+            return None
+        return mac.ack(frame.sequence, _is_poll(frame) and bool(self._held.get((frame.source_mode, frame.source))))
+
+    def receive(self, frame: MacFrame, lqi: int) -> None:
+        """A frame came in: answer polls, give everything else to the owner."""
+        if _is_poll(frame):
+            self._release((frame.source_mode, frame.source))
+        else:
+            self.on_frame(frame, lqi)
+
+    def _release(self, child: _Child) -> None:
+        """Send the first frame held for ``child``; its pending bit says whether there are more."""
+        entries = self._held.get(child)
+        if not entries:
+            return
+        held = entries.popleft()
+        if held.expiry:
+            held.expiry.cancel()
+        frame = replace(held.frame, pending=bool(entries))
+        self._queue.appendleft(_Transmission(frame, mac.encode(frame), held.done))
+        self._send_next()
+
+    def _expire(self, child: _Child, held: _Held) -> None:
+        entries = self._held.get(child)
+        if entries and held in entries:
+            entries.remove(held)
+            held.done(MacStatus.TRANSACTION_EXPIRED)
+
+    def _send_next(self) -> None:
+        if self._sending is None and self._queue:
+            self._sending = self._queue.popleft()
+            self._attempt(self._sending)
+
+    def _attempt(self, transmission: _Transmission) -> None:
+        transmission.attempts += 1
+        self._air.statistics.retries += transmission.attempts > 1
+        generation = self._generation
+
+        def granted(access: bool) -> None:
+            if generation == self._generation:
+                self._went_out(transmission, access)
+
+        self._air.contend(self.channel, len(transmission.octets), transmission.frame.ack_request, granted)
+
+    def _went_out(self, transmission: _Transmission, access: bool) -> None:
+        if not access:
+            self._finish(transmission, MacStatus.CHANNEL_ACCESS_FAILURE)
+            return
+        acknowledgement = self._air.deliver(self, transmission.octets)
+        if not transmission.frame.ack_request:
+            self._finish(transmission, MacStatus.SUCCESS)
+            return
+        status = _status_of(transmission.frame, acknowledgement)
+        wait_s = ACK_WAIT_S if acknowledgement is None else TURNAROUND_S + ACK_S
+        generation = self._generation
+
+        def conclude() -> None:
+            if generation == self._generation:
+                self._conclude(transmission, status)
+
+        self._air.scheduler.call_later(wait_s, conclude)
+
+    def _conclude(self, transmission: _Transmission, status: MacStatus) -> None:
+        if status == MacStatus.NO_ACK and transmission.attempts <= MAXIMUM_FRAME_RETRIES:
+            self._attempt(transmission)
+            return
+        self._air.statistics.not_acknowledged += status == MacStatus.NO_ACK
+        self._finish(transmission, status)
+
+    def _finish(self, transmission: _Transmission, status: MacStatus) -> None:
+        self._sending = None
+        self._send_next()
+        transmission.done(status)
+
+
+def _ignore(_frame: MacFrame, _lqi: int) -> None:
+    """Nobody owns this radio yet."""
+
+
+def _is_poll(frame: MacFrame) -> bool:
+    return frame.kind == FrameType.COMMAND and frame.payload[:1] == bytes((MacCommand.DATA_REQUEST,))
+
+
+def _status_of(frame: MacFrame, acknowledgement: MacFrame | None) -> MacStatus:
+    if acknowledgement is None:
+        return MacStatus.NO_ACK
+    if _is_poll(frame) and not acknowledgement.pending:
+        return MacStatus.NO_DATA
+    return MacStatus.SUCCESS

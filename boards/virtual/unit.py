@@ -1,0 +1,207 @@
+"""The laptop's stand-in for the systemd unit: keeps the first stage, and the image that it becomes, running.
+
+::
+
+    python -m boards.virtual.unit --config device.toml [-- arguments for the image]
+
+As ``systemd/han-agent.service``: a new start at once when the image asks for one (exit code 75), after a growing pause
+when it ended in any other way, none after exit codes that another start cannot mend. SIGTERM and SIGINT go on to the
+child; the child dies with the unit, whatever kills it. Standard output and error are the child's own. How a run ended
+is left in ``$RUNTIME_DIRECTORY/service-result`` for the next first stage, in systemd's words. There is no watchdog.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.boot.first_stage import EXIT_NOTHING_RUNS, SERVICE_RESULT_FILE
+from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_USAGE
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+FINAL_EXIT_CODES = {
+    EXIT_OK: "the image ended by itself",
+    EXIT_USAGE: "the configuration is wrong: correct it, then start the unit again",
+    EXIT_NOTHING_RUNS: "no slot verifies: provision the device again, then start the unit again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RestartLimits:
+    """Our choices; the pause doubles from the first to the longest and is forgotten after a run of that length."""
+
+    first_pause_s: float = 0.2
+    longest_pause_s: float = 5.0
+    starts: int = 20  # within window_s; more is a loop that a person must see
+    window_s: float = 60.0
+    stop_timeout_s: float = 10.0  # from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Start again after a pause."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Do not start again; the unit ends with ``exit_code``."""
+
+    exit_code: int
+    message: str
+
+
+class RestartPolicy:
+    """Pure: told of starts and ends, says what follows. ``now`` in seconds, monotonic."""
+
+    def __init__(self, limits: RestartLimits) -> None:
+        self._limits = limits
+        self._starts: deque[float] = deque()
+        self._pause_s = limits.first_pause_s
+
+    def note_start(self, now: float) -> None:
+        self._starts.append(now)
+
+    def after_end(self, exit_code: int, now: float) -> Restart | Stop:
+        """``exit_code`` as subprocess gives it: negative for a signal."""
+        if exit_code in FINAL_EXIT_CODES:
+            return Stop(exit_code, FINAL_EXIT_CODES[exit_code])
+        limits = self._limits
+        ran_s = now - self._starts[-1] if self._starts else 0.0
+        while self._starts and now - self._starts[0] > limits.window_s:
+            self._starts.popleft()
+        if len(self._starts) >= limits.starts:
+            message = f"{len(self._starts)} starts within {limits.window_s:g} s: given up; see the log for the reason"
+            return Stop(_shell_code(exit_code), message)
+        if exit_code == EXIT_RESTART:
+            self._pause_s = limits.first_pause_s
+            return Restart(0.0)
+        if ran_s >= limits.longest_pause_s:
+            self._pause_s = limits.first_pause_s
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, limits.longest_pause_s)
+        return Restart(pause_s)
+
+
+def service_result(exit_code: int) -> str:
+    """systemd.exec(5), $SERVICE_RESULT: what is known of how the run ended."""
+    if exit_code == EXIT_OK:
+        return "success"
+    return "signal" if exit_code < 0 else "exit-code"
+
+
+class Unit:
+    """Runs ``command`` again and again. Signals are waited for, so ``run`` belongs in the main thread."""
+
+    def __init__(self, command: Sequence[str], limits: RestartLimits) -> None:
+        self._command = list(command)
+        self._limits = limits
+        self._policy = RestartPolicy(limits)
+
+    def run(self) -> int:
+        """Until it is stopped or gives up. Returns the unit's exit code."""
+        waited = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+        runtime = Path(tempfile.mkdtemp(prefix="han-agent-"))
+        try:
+            return self._run(runtime)
+        finally:
+            shutil.rmtree(runtime, ignore_errors=True)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _run(self, runtime: Path) -> int:
+        while True:
+            self._policy.note_start(time.monotonic())
+            child = self._start(runtime)
+            if self._wait_for_end(child):
+                return EXIT_OK
+            (runtime / SERVICE_RESULT_FILE).write_text(service_result(child.returncode), encoding="ascii")
+            what = self._policy.after_end(child.returncode, time.monotonic())
+            if isinstance(what, Stop):
+                say(what.message)
+                return what.exit_code
+            if child.returncode != EXIT_RESTART:
+                say(f"the image {_ending(child.returncode)}; next start in {what.after_s:g} s")
+            if self._pause(what.after_s):
+                return EXIT_OK
+
+    def _start(self, runtime: Path) -> subprocess.Popen[bytes]:
+        libc = ctypes.CDLL(None)  # before the fork: the child only calls
+        parent = os.getpid()
+
+        def before_exec() -> None:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)  # the unit was gone before the line above took hold
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+        environment = {**os.environ, "RUNTIME_DIRECTORY": str(runtime)}
+        return subprocess.Popen(self._command, env=environment, preexec_fn=before_exec)  # noqa: PLW1509 (one thread)
+
+    def _wait_for_end(self, child: subprocess.Popen[bytes]) -> bool:
+        """True when the unit was told to stop, and the child has ended for that."""
+        while child.poll() is None:
+            got = signal.sigwaitinfo({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+            if got.si_signo != signal.SIGCHLD:
+                self._stop(child, got.si_signo)
+                return True
+        return False
+
+    def _stop(self, child: subprocess.Popen[bytes], number: int) -> None:
+        child.send_signal(number)
+        try:
+            child.wait(self._limits.stop_timeout_s)
+        except subprocess.TimeoutExpired:
+            say(
+                f"the image did not end within {self._limits.stop_timeout_s:g} s of {signal.Signals(number).name}: killed"
+            )
+            child.kill()
+            child.wait()
+
+    def _pause(self, after_s: float) -> bool:
+        """True when the unit was told to stop meanwhile."""
+        return signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, after_s) is not None
+
+
+def first_stage_command(config: Path, arguments: Sequence[str] = ()) -> list[str]:
+    """What the unit runs: the first stage of the installed base."""
+    command = [sys.executable, "-I", "-m", "agent.boot.first_stage", "--config", str(config)]
+    return [*command, "--", *arguments] if arguments else command
+
+
+def say(text: str) -> None:
+    """A line of the unit's own, between those of the child."""
+    print(f"unit: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="unit", description="Keep the device of a configuration running.")
+    parser.add_argument("--config", type=Path, required=True, metavar="device.toml")
+    parser.add_argument("--starts", type=int, default=RestartLimits.starts, help="starts within a minute, then give up")
+    parser.add_argument("arguments", nargs="*", help="handed to the image")
+    args = parser.parse_args(argv)
+    return Unit(first_stage_command(args.config, args.arguments), RestartLimits(starts=args.starts)).run()
+
+
+def _ending(exit_code: int) -> str:
+    return f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
+
+
+def _shell_code(exit_code: int) -> int:
+    return 128 - exit_code if exit_code < 0 else exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

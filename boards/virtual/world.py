@@ -1,0 +1,247 @@
+"""Virtual time: pure nodes on an in-process radio, no asyncio, no chip, no zigpy. A day of waiting takes a millisecond.
+
+What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
+latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not). What it does not:
+MAC, NWK and APS frames, security, routing; those are the emulated CC2652's (``boards.virtual.stack``).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent.events import (
+    COORDINATOR,
+    ApsIndication,
+    ApsRequest,
+    FormNetwork,
+    JoinNetwork,
+    LeaveNetwork,
+    LogicalType,
+    NetworkInfo,
+    PermitInstallCode,
+    PermitJoin,
+    RadioEvent,
+    RadioRequest,
+    RadioResult,
+    RadioStatus,
+    RestoreNetwork,
+    SetLinkKey,
+    format_eui,
+)
+from agent.ports import Node
+
+OK = RadioResult(RadioStatus.OK)
+DEVICE_ANNCE = 0x0013
+CAPABILITY_ROUTER = 0x8E  # FFD, mains, receiver on when idle, allocate address
+CHIP_ANSWER_S = 0.002  # a chip's own work, without air
+
+
+@dataclass
+class Seat:
+    """One chip with the node on it. ``node`` is None while the host is off; the chip keeps its network (NV)."""
+
+    eui: int
+    node: Node | None = None
+    network: NetworkInfo | None = None
+    install_codes: dict[int, bytes] = field(default_factory=dict)
+    permit_until: float = 0.0
+    generation: int = 0  # results and frames of a host that is gone are dropped
+    traffic: list[ApsRequest] = field(default_factory=list)
+
+
+class World:
+    """Nodes, their in-process radios and the clock. Deterministic for a seed."""
+
+    def __init__(self, seed: int = 0, *, loss: float = 0.0, latency_s: float = 0.005) -> None:
+        self.now = 0.0
+        self.loss = loss
+        self.latency_s = latency_s
+        self.seats: dict[int, Seat] = {}
+        self.blocked: set[int] = set()  # EUIs that nobody hears at present
+        self._random = random.Random(seed)
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    # --- who is there -----------------------------------------------------------------------------------------------
+
+    def attach(self, eui: int, node: Node) -> Seat:
+        """Power a host up on the chip ``eui`` (a new chip, or one that remembers its network)."""
+        seat = self.seats.setdefault(eui, Seat(eui))
+        seat.generation += 1
+        seat.node = node
+        node.start(self.now)
+        return seat
+
+    def detach(self, eui: int) -> None:
+        """The host is gone: nothing reaches it, and what it asked for is answered to nobody."""
+        seat = self.seats[eui]
+        seat.generation += 1
+        seat.node = None
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def run(self, until: Callable[[], bool], limit_s: float) -> bool:
+        """Let time pass until ``until()`` holds (True) or ``limit_s`` more seconds are over (False)."""
+        end = self.now + limit_s
+        while not until():
+            self._collect()
+            when = self._next_time()
+            if when is None or when > end:
+                self.now = end
+                return until()
+            self.now = max(self.now, when)
+            self._advance()
+        return True
+
+    def _next_time(self) -> float | None:
+        deadlines = [seat.node.next_deadline() for seat in self.seats.values() if seat.node]
+        times = [deadline for deadline in deadlines if deadline is not None]
+        if self._queue:
+            times.append(self._queue[0][0])
+        return min(times, default=None)
+
+    def _advance(self) -> None:
+        """Everything that is due at ``now``, one queued action at most, so that ``until`` is looked at often."""
+        if self._queue and self._queue[0][0] <= self.now:
+            heapq.heappop(self._queue)[2]()
+        for seat in list(self.seats.values()):
+            deadline = seat.node.next_deadline() if seat.node else None
+            if seat.node and deadline is not None and deadline <= self.now:
+                seat.node.handle_timer(self.now)
+
+    def _collect(self) -> None:
+        for seat in list(self.seats.values()):
+            if seat.node is None:
+                continue
+            for handle, request in seat.node.radio_requests(self.now):
+                self._execute(seat, handle, request)
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.now + delay_s, next(self._order), action))
+
+    # --- the radio --------------------------------------------------------------------------------------------------
+
+    def _execute(self, seat: Seat, handle: int, request: RadioRequest) -> None:
+        if isinstance(request, ApsRequest):
+            seat.traffic.append(request)
+            self._send(seat, handle, request)
+        else:
+            self._later(CHIP_ANSWER_S, lambda: self._answer_control(seat, handle, request))
+
+    def _answer_control(self, seat: Seat, handle: int, request: RadioRequest) -> None:
+        generation = seat.generation
+        match request:
+            case FormNetwork():
+                result = self._form(seat, request)
+            case JoinNetwork():
+                result = self._join(seat, request)
+            case RestoreNetwork():
+                result = RadioResult(RadioStatus.OK if seat.network else RadioStatus.NO_NETWORK, seat.network)
+            case LeaveNetwork():
+                seat.network = None
+                result = OK
+            case PermitJoin():
+                seat.permit_until = self.now + request.duration_s
+                result = OK
+            case PermitInstallCode():
+                seat.install_codes[request.eui] = request.install_code
+                result = OK
+            case SetLinkKey():
+                result = OK
+            case _:
+                result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
+        self._done(seat, generation, handle, result)
+        if result.network and result.network.logical_type is not LogicalType.COORDINATOR:
+            self._announce(seat)
+
+    def _done(self, seat: Seat, generation: int, handle: int, result: RadioResult) -> None:
+        if seat.node and seat.generation == generation:
+            seat.node.radio_done(handle, result, self.now)
+
+    def _form(self, seat: Seat, request: FormNetwork) -> RadioResult:
+        pan_id = self._random.randrange(1, 0xFFF0) if request.pan_id is None else request.pan_id
+        extended = seat.eui if request.extended_pan_id is None else request.extended_pan_id
+        seat.network = NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR)
+        return RadioResult(RadioStatus.OK, seat.network)
+
+    def _join(self, seat: Seat, request: JoinNetwork) -> RadioResult:
+        for hub in self.seats.values():
+            network = hub.network
+            if hub is seat or network is None or network.logical_type is not LogicalType.COORDINATOR:
+                continue
+            if network.channel not in request.channels or self.now > hub.permit_until or hub.eui in self.blocked:
+                continue
+            if hub.install_codes.get(seat.eui) != request.install_code:
+                return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
+            short = self._random.randrange(1, 0xFFF0)
+            seat.network = NetworkInfo(
+                seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
+            )
+            return RadioResult(RadioStatus.OK, seat.network)
+        return RadioResult(RadioStatus.NO_NETWORK, detail="no network with an open permit on these channels")
+
+    def _announce(self, seat: Seat) -> None:
+        """Device_annce, which a chip sends by itself after joining and after a restart."""
+        if seat.network is None:
+            return
+        body = seat.network.short_address.to_bytes(2, "little") + seat.eui.to_bytes(8, "little")
+        payload = bytes([0]) + body + bytes([CAPABILITY_ROUTER])
+        announce = ApsRequest(0xFFFD, 0, 0, 0, DEVICE_ANNCE, payload, aps_ack=False)
+        self._broadcast(seat, announce)
+
+    def _send(self, seat: Seat, handle: int, request: ApsRequest) -> None:
+        generation = seat.generation
+        if seat.network is None:
+            lost = RadioResult(RadioStatus.NO_NETWORK)
+            self._later(CHIP_ANSWER_S, lambda: self._done(seat, generation, handle, lost))
+            return
+        if request.destination >= 0xFFF8:
+            self._broadcast(seat, request)
+            self._later(self.latency_s, lambda: self._done(seat, generation, handle, OK))
+            return
+        target = self._by_address(seat, request.destination)
+        arrives = target is not None and self._random.random() >= self.loss
+        if target is not None and arrives:
+            self._deliver(seat, target, request)
+        acknowledged = arrives and target is not None and target.node is not None and self._random.random() >= self.loss
+        heard = acknowledged or not request.aps_ack
+        result = OK if heard else RadioResult(RadioStatus.NOT_ACKNOWLEDGED)
+        self._later(2 * self.latency_s, lambda: self._done(seat, generation, handle, result))
+
+    def _broadcast(self, seat: Seat, request: ApsRequest) -> None:
+        for target in self.seats.values():
+            if target is not seat and self._same_network(seat, target) and self._random.random() >= self.loss:
+                self._deliver(seat, target, request)
+
+    def _deliver(self, seat: Seat, target: Seat, request: ApsRequest) -> None:
+        assert seat.network is not None  # noqa: S101  # the sender was looked at by the caller
+        indication = ApsIndication(
+            source=seat.network.short_address,
+            source_endpoint=request.source_endpoint,
+            destination_endpoint=request.destination_endpoint,
+            cluster=request.cluster,
+            payload=request.payload,
+            aps_security=request.aps_security,
+            broadcast=request.destination >= 0xFFF8,
+        )
+        generation = target.generation
+        self._later(self.latency_s, lambda: self._receive(target, generation, indication))
+
+    def _receive(self, target: Seat, generation: int, event: RadioEvent) -> None:
+        if target.node and target.generation == generation:
+            target.node.receive(event, self.now)
+
+    def _same_network(self, one: Seat, other: Seat) -> bool:
+        if one.network is None or other.network is None or {one.eui, other.eui} & self.blocked:
+            return False
+        return one.network.extended_pan_id == other.network.extended_pan_id
+
+    def _by_address(self, seat: Seat, short: int) -> Seat | None:
+        for other in self.seats.values():
+            if self._same_network(seat, other) and other.network and other.network.short_address == short:
+                return other
+        return None

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "keys": ("agent.cli.keys", "Make test identities: keys, certificates, install codes."),
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
+    "flash": ("agent.cli.flash", "Program the radio over its serial bootloader."),
     "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
 }
 

@@ -1,0 +1,1 @@
+"""Raspberry Pi: pins, radio reset, relay, watchdog."""

@@ -105,3 +105,8 @@ def test_time_stamps_are_on_air_time(capture: Path) -> None:
 def test_a_capture_that_cannot_be_written_says_where(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="missing"):
         Capture(tmp_path / "missing" / "air.pcapng", 0.0)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file() -> None:
+    with pytest.raises(StorageError, match="/dev/full"):
+        Capture(Path("/dev/full"), 0.0)

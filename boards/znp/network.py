@@ -93,19 +93,14 @@ class NetworkPort:
         return await self._started(LogicalType.COORDINATOR)
 
     async def join(self, request: JoinNetwork) -> RadioResult:
-        """Join with the key of the install code."""
-        link_key = _key_of(request.install_code)
+        """Join with the key of the install code; with none, by the default key, as generic gateways let devices in."""
+        mode, key = _joining_key(request.install_code)
         await self._start_anew(request.logical_type, request.extended_pan_id)
         await self._reset()
         await self._register()
         await self._set_channels(t.Channels.from_channel_list(list(request.channels)))
-        modes = c.app_config.CentralizedLinkKeyMode
-        long = len(request.install_code) == LONG_INSTALL_CODE_OCTETS
         await self._success(
-            c.AppConfig.BDBSetActiveDefaultCentralizedKey.Req(
-                CentralizedLinkKeyModes=modes.UseProvidedInstallCode if long else modes.UseProvidedAPSLinkKey,
-                InstallCode=request.install_code if long else link_key,
-            )
+            c.AppConfig.BDBSetActiveDefaultCentralizedKey.Req(CentralizedLinkKeyModes=mode, InstallCode=key)
         )
         status = await self._commission(MODE.NwkSteering)
         return await self._started(request.logical_type) if status == STATUS.Success else _refused(status)
@@ -295,6 +290,17 @@ class NetworkPort:
 
 def _refused(status: Any) -> RadioResult:
     return RadioResult(STATUS_OF_BDB.get(status, RadioStatus.REFUSED), detail=f"BDB: {status.name}")
+
+
+def _joining_key(install_code: bytes) -> tuple[Any, bytes]:
+    """What BDBSetActiveDefaultCentralizedKey takes: mode, and code or key."""
+    modes = c.app_config.CentralizedLinkKeyMode
+    if not install_code:
+        return modes.UseDefault, bytes(16)
+    key = _key_of(install_code)
+    if len(install_code) == LONG_INSTALL_CODE_OCTETS:
+        return modes.UseProvidedInstallCode, install_code
+    return modes.UseProvidedAPSLinkKey, key
 
 
 def _key_of(install_code: bytes) -> bytes:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROUTE_SUCCESS, ROUTE_NO_ENTRY = b"\x00", b"\x04"
 BEACONS_A_FRAME = 4  # MT_ZDO_BEACON_IND_PACK_LEN 100 octets, 21 a beacon
 MODE_EUI_ADDRESS = 3
+MAXIMUM_GROUPS = 16  # APS_MAX_GROUPS
+TABLE_FULL = b"\xb2"
 
 
 def _send(chip: Chip, destination: int, cluster: int, body: bytes) -> bytes:
@@ -181,6 +183,8 @@ def add_group(chip: Chip, fields: Fields) -> bytes:
     """ZDO_EXT_ADD_GROUP."""
     endpoint, group = fields.u8(), fields.u16()
     name = fields.take(fields.u8())
+    if sum(len(members) for members in chip.groups.values()) >= MAXIMUM_GROUPS:
+        return TABLE_FULL
     chip.groups.setdefault(group, {})[endpoint] = name
     return SUCCESS
 

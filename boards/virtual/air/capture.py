@@ -12,6 +12,8 @@ no well-kept Python library writes TAP headers.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,28 +33,36 @@ class Capture:
     def __init__(self, path: Path, epoch_s: float) -> None:
         self._epoch_s = epoch_s
         self._path = path
-        try:
-            self._file = path.open("wb")
-            self._file.write(_section_header() + _interface())
-            self._file.flush()
-        except OSError as error:
-            raise StorageError(f"{path}: cannot write the capture: {error.strerror}") from None
+        with self._naming_the_file():
+            path.write_bytes(_section_header() + _interface())
+            self._file = path.open("ab")
 
     def add(self, octets: bytes, at_s: float, channel: int, lqi: int = 255, comment: str = "") -> None:
-        """One frame with its FCS, whose first octet went on the air at virtual second ``at_s``."""
+        """One frame with its FCS, whose first octet went on the air at virtual second ``at_s``. Raises StorageError."""
         tap = _tap_header(channel, lqi)
         micros = round((self._epoch_s + at_s) * 1_000_000)
         length = len(tap) + len(octets)
         body = struct.pack("<IIIII", 0, micros >> 32, micros & 0xFFFFFFFF, length, length)
         options = _option(_OPTION_COMMENT, comment.encode()) + _option(_OPTION_END, b"") if comment else b""
-        self._file.write(_block(6, body + _padded(tap + octets) + options))
+        with self._naming_the_file():
+            self._file.write(_block(6, body + _padded(tap + octets) + options))
 
     def flush(self) -> None:
-        """What was added is in the file, for a reader that follows along."""
-        self._file.flush()
+        """What was added is in the file, for a reader that follows along. Raises StorageError."""
+        with self._naming_the_file():
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        """Raises StorageError when the rest cannot be written."""
+        with self._naming_the_file():
+            self._file.close()
+
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot write the capture: {error.strerror}") from None
 
     def __enter__(self) -> Self:
         return self

@@ -226,6 +226,46 @@ def test_chips_that_lost_power_come_back_from_their_nv_files(tmp_path: Path) -> 
     run(work)
 
 
+def test_a_permit_outlives_a_restart_of_the_hub() -> None:
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            await hub.ok(FormNetwork(channel=15))
+            await hub.ok(PermitInstallCode(DEVICE_EUI, CODE))
+            await hub.radio.close()
+            await hub.open()
+            await hub.ok(RestoreNetwork())
+            await hub.ok(PermitJoin(120))
+            await device.ok(JoinNetwork(CODE, channels=(15,)))
+
+    run(work)
+
+
+def test_a_device_without_a_permit_of_its_own_is_refused() -> None:
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            await hub.ok(FormNetwork(channel=15))
+            await hub.ok(PermitInstallCode(DEVICE_EUI + 1, CODE))
+            await hub.ok(PermitJoin(120))
+            for code in (CODE, b""):  # also not by the default key, which everybody knows
+                refused = await device.do(JoinNetwork(code, channels=(15,)))
+                assert refused.status in (RadioStatus.KEY_EXCHANGE_FAILED, RadioStatus.NO_NETWORK)
+
+    run(work)
+
+
+def test_the_largest_message_is_the_chips_to_say() -> None:
+    async def work() -> None:
+        chips = (ChipSettings("tcp://127.0.0.1:0", HUB_EUI, 160), ChipSettings("tcp://127.0.0.1:0", DEVICE_EUI, 160))
+        async with hosts(VirtualBoard(BoardSettings(chips=chips, speed=SPEED, seed=1))) as (hub, device):
+            info = await join(hub, device)
+            await exchange(hub, device, info.short_address, bytes(160))
+            for octets in (161, 300):
+                assert (await hub.do(request(info.short_address, bytes(octets)))).status is RadioStatus.REFUSED
+            await exchange(hub, device, info.short_address, bytes(160))
+
+    run(work)
+
+
 def test_nothing_to_restore() -> None:
     async def work() -> None:
         async with hosts(board()) as (_, device):
@@ -316,6 +356,38 @@ def test_the_radio_vanishes_in_the_middle_of_a_request() -> None:
             for host in (hub, device):
                 await host.wait_for(lambda e: isinstance(e, RadioLost))
                 assert (await host.do(PermitJoin(0))).status is RadioStatus.RADIO_LOST
+
+    run(work)
+
+
+def test_a_pty_radio_vanishes() -> None:
+    async def work() -> None:
+        virtual = board(("pty", "pty"))
+        async with hosts(virtual) as (hub, _):
+            await virtual.stop()
+            await hub.wait_for(lambda e: isinstance(e, RadioLost))
+            assert (await hub.do(PermitJoin(0))).status is RadioStatus.RADIO_LOST
+            await hub.radio.close()
+            with pytest.raises(RadioError, match="no such device"):
+                await hub.open()
+
+    run(work)
+
+
+def test_cancelling_a_request_is_not_a_lost_radio() -> None:
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            info = await join(hub, device)
+            task = asyncio.ensure_future(hub.do(request(info.short_address, bytes(1000))))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            status = RadioStatus.REFUSED
+            while status is RadioStatus.REFUSED:  # the chip waits 15 s of air time for the rest of a long message
+                status = (await hub.do(request(info.short_address, b"n" * 300))).status
+            assert status is RadioStatus.OK
+            assert (await device.message(3)).payload == b"n" * 300
 
     run(work)
 

@@ -86,7 +86,19 @@ class MtLink(ZNP):  # type: ignore[misc]  # zigpy-znp is published without types
         return waiter
 
     async def request(self, request: Any, timeout: float | None = None, **response: Any) -> Any:
-        """As zigpy-znp, but a line that went away while the request stood in the queue is a ConnectionResetError."""
+        """As zigpy-znp, but carried through to its answer even when the caller is cancelled.
+
+        Otherwise the late answer would be taken for that of the next request of its kind.
+        """
+        task = asyncio.get_running_loop().create_task(self._request(request, timeout, response))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_note_outcome)
+            raise
+
+    async def _request(self, request: Any, timeout: float | None, response: dict[str, Any]) -> Any:
+        """A line that went away while the request stood in the queue is a ConnectionResetError."""
         try:
             return await super().request(request, timeout=timeout, **response)
         except (AttributeError, RuntimeError):  # zigpy-znp has no transport to write to any more
@@ -148,6 +160,12 @@ class MtLink(ZNP):  # type: ignore[misc]  # zigpy-znp is published without types
             octets += (await self.request(request, RspStatus=t.Status.SUCCESS)).Data
         await self.request(c.AF.DataRetrieve.Req(TimeStamp=stamp, Index=0, Length=0))
         return octets
+
+
+def _note_outcome(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for this one any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("an abandoned request failed", error=str(error))
 
 
 class _LongData(t.ShortBytes):  # type: ignore[misc]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import boards.znp.link
 from agent.errors import RadioError
 from agent.events import (
     ApsIndication,
@@ -30,6 +31,7 @@ from agent.events import (
 )
 from boards.virtual.air.medium import AirSettings
 from boards.virtual.ncp.board import BoardSettings, ChipSettings, VirtualBoard
+from boards.virtual.ncp.codec import Subsystem
 from boards.znp_radio import ZnpRadio
 
 SPEED = 50.0
@@ -191,7 +193,25 @@ def test_an_end_device_joins_and_talks() -> None:
         async with hosts(board()) as (hub, device):
             info = await join(hub, device, kind=LogicalType.END_DEVICE)
             assert info.logical_type is LogicalType.END_DEVICE
-            await exchange(hub, device, info.short_address, bytes(range(90)))
+            for octets in (90, 1500):
+                await exchange(hub, device, info.short_address, bytes(octets))
+
+    run(work)
+
+
+def test_garbage_from_the_radio_costs_nothing() -> None:
+    async def work() -> None:
+        virtual = board()
+        async with hosts(virtual) as (hub, device):
+            info = await join(hub, device)
+            for chip in virtual.chips:
+                chip.indicate(Subsystem.AF, 0x81, b"\x01")  # cut short
+                chip.indicate(Subsystem.AF, 0x82, b"\xff" * 27)  # a long message that is not there
+                chip.indicate(Subsystem.AF, 0x80, b"\x00\x01\x63")  # a confirm of nothing
+                chip.indicate(Subsystem.ZDO, 0xFF, b"\x00")
+                chip.indicate(Subsystem.APP_CNF, 0x80, b"\xff\xff\xff")
+                chip.indicate(Subsystem.SAPI, 0x99, bytes(30))
+            await exchange(hub, device, info.short_address, b"unmoved")
 
     run(work)
 
@@ -445,7 +465,9 @@ def test_open_says_what_is_wrong(tmp_path: Path) -> None:
     run(work)
 
 
-def test_something_that_is_no_z_stack() -> None:
+def test_something_that_is_no_z_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards.znp.link, "ANSWER_TIMEOUT_S", 0.3)
+
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while await reader.read(100):

@@ -185,6 +185,69 @@ def test_start_up_on_a_formed_network_and_what_the_host_is_told() -> None:
     assert bench.ask(0, 0x25, 0x50) == info
 
 
+def test_start_up_from_app_as_older_hosts_do_it() -> None:
+    bench = Bench()
+    bench.form()
+    bench.reset(0)
+    bench.lines[0].clear()
+    bench.order(0, 0x25, 0x40, b"\x64\x00")
+    assert [bench.wait(0, 0x45, 0xC0).data for _ in range(2)] == [b"\x08", b"\x09"]
+    info = bench.ask(0, 0x27, 0x00)
+    assert struct.unpack("<BQHBBB", info) == (0, EUIS[0], 0, 7, 9, 0)
+
+
+def test_questions_to_oneself_never_touch_the_air() -> None:
+    bench = Bench()
+    bench.form()
+    bench.register(0, 7)
+    attempts = bench.air.statistics.attempts
+    bench.order(0, 0x25, 0x05, bytes(4))
+    assert bench.wait(0, 0x45, 0x85).data == b"\x00\x00\x00\x00\x00\x01\x07"
+    bench.order(0, 0x24, 0x01, struct.pack("<HBBHBBBB", 0, 7, 7, 0x0019, 0x11, 0x10, 30, 2) + b"me")
+    assert bench.wait(0, 0x44, 0x80).data == bytes((0, 7, 0x11))
+    assert b"me" in bench.wait(0, 0x44, 0x81).data
+    assert bench.air.statistics.attempts == attempts
+
+
+def test_groups() -> None:
+    bench = Bench()
+    assert bench.ask(0, 0x25, 0x4A, b"\x01\x05\x00") == b"\x01" + bytes(18)
+    bench.order(0, 0x25, 0x4B, b"\x01\x05\x00\x03abc")
+    assert bench.ask(0, 0x25, 0x4A, b"\x01\x05\x00") == b"\x00\x05\x00\x03abc" + bytes(12)
+    bench.order(0, 0x25, 0x4B, b"\x01\x06\x00\x00")
+    assert bench.ask(0, 0x25, 0x49, b"\x01\x00\x00") == b"\x02\x05\x00\x06\x00"
+    assert bench.ask(0, 0x25, 0x4C) == b"\x02"
+    bench.order(0, 0x25, 0x47, b"\x01\x05\x00")
+    assert bench.ask(0, 0x25, 0x47, b"\x01\x05\x00") == b"\x01"
+    bench.order(0, 0x25, 0x48, b"\x01")
+    assert bench.ask(0, 0x25, 0x4C) == b"\x00"
+    for group in range(16):
+        bench.order(0, 0x25, 0x4B, struct.pack("<BHB", 1, group, 0))
+    assert bench.ask(0, 0x25, 0x4B, struct.pack("<BHB", 1, 99, 0)) == b"\xb2"
+
+
+def test_a_message_to_a_group(joined: Bench) -> None:
+    joined.order(1, 0x25, 0x4B, b"\x01\x05\x00\x00")
+    request = struct.pack("<BQBHBHBBBH", 1, 5, 0xFF, 0, 1, 0x0006, 9, 0, 30, 3) + b"all"
+    joined.order(0, 0x24, 0x02, request)
+    message = joined.wait(1, 0x44, 0x81).data
+    assert message[:4] == b"\x05\x00\x06\x00"
+    assert message[17:20] == b"all"
+
+
+def test_beacons_of_a_network_discovery() -> None:
+    bench = Bench()
+    bench.form()
+    bench.order(1, 0x25, 0x26, struct.pack("<IB", 0x07FFF800, 3))
+    beacons = bench.wait(1, 0x45, 0xC5).data
+    assert beacons[0] == 1
+    parsed, rest = t.Beacon.deserialize(beacons[1:])
+    assert rest == b""
+    assert (parsed.Src, parsed.Channel) == (0, 15)
+    assert parsed.ExtendedPanId.serialize() == EUIS[0].to_bytes(8, "little")
+    assert bench.wait(1, 0x45, 0xC7).data == b"\x00"
+
+
 def test_start_up_option_3_makes_a_chip_factory_new() -> None:
     bench = Bench()
     bench.form()

@@ -55,6 +55,13 @@ def test_a_wrong_check_octet_drops_only_that_frame() -> None:
     assert list(parser.feed(ping[:-1] + b"\x21" + ping)) == [MtFrame(0x21, 0x01)]
 
 
+def test_a_reader_that_takes_one_frame_gets_the_next_one_next() -> None:
+    first, second = MtFrame(0x61, 1, b"a"), MtFrame(0x61, 2)
+    parser = MtParser()
+    assert next(parser.feed(first.encode() + second.encode())) == first
+    assert next(parser.feed(b"")) == second
+
+
 def test_too_much_data_is_refused() -> None:
     with pytest.raises(FormatError, match="251 data octets"):
         MtFrame(0x21, 1, bytes(251)).encode()

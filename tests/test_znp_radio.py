@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import boards.znp.link
 from agent.errors import RadioError
 from agent.events import (
     ApsIndication,
@@ -30,6 +31,7 @@ from agent.events import (
 )
 from boards.virtual.air.medium import AirSettings
 from boards.virtual.ncp.board import BoardSettings, ChipSettings, VirtualBoard
+from boards.virtual.ncp.codec import Subsystem
 from boards.znp_radio import ZnpRadio
 
 SPEED = 50.0
@@ -191,7 +193,25 @@ def test_an_end_device_joins_and_talks() -> None:
         async with hosts(board()) as (hub, device):
             info = await join(hub, device, kind=LogicalType.END_DEVICE)
             assert info.logical_type is LogicalType.END_DEVICE
-            await exchange(hub, device, info.short_address, bytes(range(90)))
+            for octets in (90, 1500):
+                await exchange(hub, device, info.short_address, bytes(octets))
+
+    run(work)
+
+
+def test_garbage_from_the_radio_costs_nothing() -> None:
+    async def work() -> None:
+        virtual = board()
+        async with hosts(virtual) as (hub, device):
+            info = await join(hub, device)
+            for chip in virtual.chips:
+                chip.indicate(Subsystem.AF, 0x81, b"\x01")  # cut short
+                chip.indicate(Subsystem.AF, 0x82, b"\xff" * 27)  # a long message that is not there
+                chip.indicate(Subsystem.AF, 0x80, b"\x00\x01\x63")  # a confirm of nothing
+                chip.indicate(Subsystem.ZDO, 0xFF, b"\x00")
+                chip.indicate(Subsystem.APP_CNF, 0x80, b"\xff\xff\xff")
+                chip.indicate(Subsystem.SAPI, 0x99, bytes(30))
+            await exchange(hub, device, info.short_address, b"unmoved")
 
     run(work)
 
@@ -222,6 +242,46 @@ def test_chips_that_lost_power_come_back_from_their_nv_files(tmp_path: Path) -> 
             await hub.ok(RestoreNetwork())
             assert (await device.ok(RestoreNetwork())).network == before
             await exchange(hub, device, before.short_address, b"after")
+
+    run(work)
+
+
+def test_a_permit_outlives_a_restart_of_the_hub() -> None:
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            await hub.ok(FormNetwork(channel=15))
+            await hub.ok(PermitInstallCode(DEVICE_EUI, CODE))
+            await hub.radio.close()
+            await hub.open()
+            await hub.ok(RestoreNetwork())
+            await hub.ok(PermitJoin(120))
+            await device.ok(JoinNetwork(CODE, channels=(15,)))
+
+    run(work)
+
+
+def test_a_device_without_a_permit_of_its_own_is_refused() -> None:
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            await hub.ok(FormNetwork(channel=15))
+            await hub.ok(PermitInstallCode(DEVICE_EUI + 1, CODE))
+            await hub.ok(PermitJoin(120))
+            for code in (CODE, b""):  # also not by the default key, which everybody knows
+                refused = await device.do(JoinNetwork(code, channels=(15,)))
+                assert refused.status in (RadioStatus.KEY_EXCHANGE_FAILED, RadioStatus.NO_NETWORK)
+
+    run(work)
+
+
+def test_the_largest_message_is_the_chips_to_say() -> None:
+    async def work() -> None:
+        chips = (ChipSettings("tcp://127.0.0.1:0", HUB_EUI, 160), ChipSettings("tcp://127.0.0.1:0", DEVICE_EUI, 160))
+        async with hosts(VirtualBoard(BoardSettings(chips=chips, speed=SPEED, seed=1))) as (hub, device):
+            info = await join(hub, device)
+            await exchange(hub, device, info.short_address, bytes(160))
+            for octets in (161, 300):
+                assert (await hub.do(request(info.short_address, bytes(octets)))).status is RadioStatus.REFUSED
+            await exchange(hub, device, info.short_address, bytes(160))
 
     run(work)
 
@@ -320,6 +380,38 @@ def test_the_radio_vanishes_in_the_middle_of_a_request() -> None:
     run(work)
 
 
+def test_a_pty_radio_vanishes() -> None:
+    async def work() -> None:
+        virtual = board(("pty", "pty"))
+        async with hosts(virtual) as (hub, _):
+            await virtual.stop()
+            await hub.wait_for(lambda e: isinstance(e, RadioLost))
+            assert (await hub.do(PermitJoin(0))).status is RadioStatus.RADIO_LOST
+            await hub.radio.close()
+            with pytest.raises(RadioError, match="no such device"):
+                await hub.open()
+
+    run(work)
+
+
+def test_cancelling_a_request_is_not_a_lost_radio() -> None:
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            info = await join(hub, device)
+            task = asyncio.ensure_future(hub.do(request(info.short_address, bytes(1000))))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            status = RadioStatus.REFUSED
+            while status is RadioStatus.REFUSED:  # the chip waits 15 s of air time for the rest of a long message
+                status = (await hub.do(request(info.short_address, b"n" * 300))).status
+            assert status is RadioStatus.OK
+            assert (await device.message(3)).payload == b"n" * 300
+
+    run(work)
+
+
 def test_a_reset_that_nobody_asked_for() -> None:
     async def work() -> None:
         virtual = board()
@@ -373,7 +465,9 @@ def test_open_says_what_is_wrong(tmp_path: Path) -> None:
     run(work)
 
 
-def test_something_that_is_no_z_stack() -> None:
+def test_something_that_is_no_z_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards.znp.link, "ANSWER_TIMEOUT_S", 0.3)
+
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while await reader.read(100):

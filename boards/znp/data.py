@@ -77,6 +77,7 @@ class DataPort:
             except InvalidCommandResponse as error:
                 return result_of(error.response.Status)
             finally:
+                waiting.cancel()
                 del self._confirms[transaction]
 
     def _next_transaction(self) -> int:

@@ -37,7 +37,7 @@ class _ToDebug(logging.Handler):
     """zigpy's own log lines go where ours go, at debug: what matters of them we report in our words."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.debug("zigpy", logger=record.name, message=record.getMessage())
+        log.debug("zigpy", source=record.name, message=record.getMessage())
 
 
 def quieten_zigpy() -> None:
@@ -86,7 +86,19 @@ class MtLink(ZNP):  # type: ignore[misc]  # zigpy-znp is published without types
         return waiter
 
     async def request(self, request: Any, timeout: float | None = None, **response: Any) -> Any:
-        """As zigpy-znp, but a line that went away while the request stood in the queue is a ConnectionResetError."""
+        """As zigpy-znp, but carried through to its answer even when the caller is cancelled.
+
+        Otherwise the late answer would be taken for that of the next request of its kind.
+        """
+        task = asyncio.get_running_loop().create_task(self._request(request, timeout, response))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_note_outcome)
+            raise
+
+    async def _request(self, request: Any, timeout: float | None, response: dict[str, Any]) -> Any:
+        """A line that went away while the request stood in the queue is a ConnectionResetError."""
         try:
             return await super().request(request, timeout=timeout, **response)
         except (AttributeError, RuntimeError):  # zigpy-znp has no transport to write to any more
@@ -150,6 +162,12 @@ class MtLink(ZNP):  # type: ignore[misc]  # zigpy-znp is published without types
         return octets
 
 
+def _note_outcome(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for this one any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("an abandoned request failed", error=str(error))
+
+
 class _LongData(t.ShortBytes):  # type: ignore[misc]
     """More octets than AF_INCOMING_MSG itself carries; never sent."""
 
@@ -162,34 +180,39 @@ async def open_link(
 ) -> MtLink:
     """A chip that has answered, freshly reset. Raises RadioError naming the path and the remedy."""
     quieten_zigpy()
-    gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def lost(reason: str) -> None:
-        if not gone.done():
-            gone.set_result(reason)
-        elif opened:
-            on_lost(reason)
-
-    opened = False
-    link = MtLink(path, baudrate, lost, on_message)
+    opening = _Opening(on_lost)
+    link = MtLink(path, baudrate, opening.lost, on_message)
     task = asyncio.ensure_future(_connect(link))
+    either: set[asyncio.Future[Any]] = {task, opening.gone}
     try:
-        either: set[asyncio.Future[Any]] = {task, gone}
         await asyncio.wait(either, timeout=OPEN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
+        if opening.gone.done():
             raise RadioError(_hung_up(path))
         if not task.done():
             raise RadioError(_no_answer(path, baudrate))
         _raise_open_error(path, baudrate, task)
-        opened = True
-        gone.set_result("")
+        opening.is_over = True
     finally:
-        if not task.done():
+        if not opening.is_over:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        if not opened or link.is_lost:
             await link.disconnect()
     return link
+
+
+class _Opening:
+    """Who is told that the line is lost: ``open_link`` while it runs, the radio afterwards."""
+
+    def __init__(self, on_lost: Callable[[str], None]) -> None:
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_over = False
+        self._on_lost = on_lost
+
+    def lost(self, reason: str) -> None:
+        if self.is_over:
+            self._on_lost(reason)
+        elif not self.gone.done():
+            self.gone.set_result(None)
 
 
 async def _connect(link: MtLink) -> None:

@@ -30,6 +30,8 @@ STATE_TIMEOUT_S = 15.0
 NIB_TRIES, NIB_PERIOD_S = 10, 0.5
 LONG_INSTALL_CODE_OCTETS = 18  # the only length that the chip takes as a code; shorter ones go as the key they make
 
+POLL_RATE_MS = 250  # our choice: how often a sleepy end device asks its parent for messages
+
 STATUS = c.app_config.BDBCommissioningStatus
 MODE = c.app_config.BDBCommissioningMode
 STARTED_STATES = {
@@ -93,19 +95,14 @@ class NetworkPort:
         return await self._started(LogicalType.COORDINATOR)
 
     async def join(self, request: JoinNetwork) -> RadioResult:
-        """Join with the key of the install code."""
-        link_key = _key_of(request.install_code)
+        """Join with the key of the install code; with none, by the default key, as generic gateways let devices in."""
+        mode, key = _joining_key(request.install_code)
         await self._start_anew(request.logical_type, request.extended_pan_id)
         await self._reset()
         await self._register()
         await self._set_channels(t.Channels.from_channel_list(list(request.channels)))
-        modes = c.app_config.CentralizedLinkKeyMode
-        long = len(request.install_code) == LONG_INSTALL_CODE_OCTETS
         await self._success(
-            c.AppConfig.BDBSetActiveDefaultCentralizedKey.Req(
-                CentralizedLinkKeyModes=modes.UseProvidedInstallCode if long else modes.UseProvidedAPSLinkKey,
-                InstallCode=request.install_code if long else link_key,
-            )
+            c.AppConfig.BDBSetActiveDefaultCentralizedKey.Req(CentralizedLinkKeyModes=mode, InstallCode=key)
         )
         status = await self._commission(MODE.NwkSteering)
         return await self._started(request.logical_type) if status == STATUS.Success else _refused(status)
@@ -216,6 +213,8 @@ class NetworkPort:
             OsalNvIds.LOGICAL_TYPE: t.uint8_t(logical_type.value),
             OsalNvIds.ZDO_DIRECT_CB: t.Bool(True),
         }
+        if logical_type is LogicalType.END_DEVICE:
+            items[OsalNvIds.POLL_RATE] = t.uint32_t(POLL_RATE_MS)
         if extended_pan_id is not None:
             items[OsalNvIds.APS_USE_EXT_PANID] = t.EUI64(extended_pan_id.to_bytes(8, "little"))
         for item, value in items.items():
@@ -263,6 +262,7 @@ class NetworkPort:
             async with asyncio.timeout(COMMISSIONING_TIMEOUT_S):
                 return await done
         finally:
+            done.cancel()
             self._link.remove_listener(listener)
 
     async def _started(self, logical_type: LogicalType) -> RadioResult:
@@ -295,6 +295,17 @@ class NetworkPort:
 
 def _refused(status: Any) -> RadioResult:
     return RadioResult(STATUS_OF_BDB.get(status, RadioStatus.REFUSED), detail=f"BDB: {status.name}")
+
+
+def _joining_key(install_code: bytes) -> tuple[Any, bytes]:
+    """What BDBSetActiveDefaultCentralizedKey takes: mode, and code or key."""
+    modes = c.app_config.CentralizedLinkKeyMode
+    if not install_code:
+        return modes.UseDefault, bytes(16)
+    key = _key_of(install_code)
+    if len(install_code) == LONG_INSTALL_CODE_OCTETS:
+        return modes.UseProvidedInstallCode, install_code
+    return modes.UseProvidedAPSLinkKey, key
 
 
 def _key_of(install_code: bytes) -> bytes:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from agent.errors import FormatError
+import structlog
+
+from agent.errors import FormatError, StorageError
 from boards.virtual.ncp import af, commands, items, network_image
-from boards.virtual.ncp.codec import Fields, FrameType, MtFrame, MtParser, Subsystem, areq, srsp
+from boards.virtual.ncp.codec import MAXIMUM_DATA_OCTETS, Fields, FrameType, MtFrame, MtParser, Subsystem, areq, srsp
 from boards.virtual.ncp.commissioning import Commissioning, DeviceState
 from boards.virtual.ncp.nv import NvMemory, old_item
 from boards.virtual.ncp.timers import Timers
@@ -27,6 +29,8 @@ from boards.virtual.stack.interface import (
     StackSink,
     ZigbeeStack,
 )
+
+log = structlog.get_logger(__name__)
 
 StackFactory = Callable[[int, StackSink], ZigbeeStack]
 
@@ -69,6 +73,7 @@ class Chip:
         self.endpoints: dict[int, Endpoint] = {}
         self.groups: dict[int, dict[int, bytes]] = {}  # group id -> endpoint -> name
         self.network: NetworkState | None = None
+        self.joining_is_open = False  # what was last asked for; the time may be over
         self.stack = self._make_stack(self.eui, self)
         self.bdb = Commissioning(self)
         self.af = af.AfPort(self)
@@ -110,7 +115,7 @@ class Chip:
         self.detach()
         self.timers.stop_all()
         self.stack.stop()
-        self.nv.commit()
+        self._commit()
 
     def receive(self, octets: bytes) -> None:
         """Octets from the host. Never raises for what they say."""
@@ -131,7 +136,7 @@ class Chip:
         except FormatError:
             self._refuse(frame, RPC_BAD_LENGTH)
             return
-        self.nv.commit()
+        self._commit()
         self._send(srsp(frame, data))
 
     def _obey(self, frame: MtFrame) -> None:
@@ -148,9 +153,17 @@ class Chip:
         self._send(MtFrame(FrameType.SRSP << 5, 0, bytes((error, frame.cmd0, frame.cmd1))))
 
     def indicate(self, subsystem: Subsystem, cmd1: int, data: bytes) -> None:
-        """An asynchronous indication; what NV knows by then is durable first."""
-        self.nv.commit()
-        self._send(areq(subsystem, cmd1, data))
+        """An asynchronous indication; what NV knows by then is durable first. What MT cannot carry is dropped."""
+        self._commit()
+        if len(data) <= MAXIMUM_DATA_OCTETS:
+            self._send(areq(subsystem, cmd1, data))
+
+    def _commit(self) -> None:
+        """A file that cannot be written is reported; the chip goes on from memory, as one with worn flash would."""
+        try:
+            self.nv.commit()
+        except StorageError as error:
+            log.error("NV memory is not kept", error=str(error))
 
     def _send(self, frame: MtFrame) -> None:
         if self._line is not None:
@@ -196,6 +209,7 @@ class Chip:
 
     def permit_join(self, duration_s: int) -> None:
         """Open or close this device for joining."""
+        self.joining_is_open = duration_s > 0
         self.stack.permit_join(duration_s)
 
     def energy_scan(self, channels: tuple[int, ...]) -> dict[int, int]:
@@ -256,7 +270,7 @@ class Chip:
         state = self.stack.export_state()
         if state is not None:
             self._remember(state)
-            self.nv.commit()
+            self._commit()
 
     def _remember(self, state: NetworkState) -> None:
         self.network = state

@@ -99,8 +99,9 @@ class MtParser:
             elif reduce(xor, self._buffer[1:end]) != 0:
                 self._drop(1)
             else:
-                yield MtFrame(self._buffer[2], self._buffer[3], bytes(self._buffer[4 : end - 1]))
-                del self._buffer[:end]
+                frame = MtFrame(self._buffer[2], self._buffer[3], bytes(self._buffer[4 : end - 1]))
+                del self._buffer[:end]  # before the yield: whoever takes one frame only shall not get it twice
+                yield frame
         self._drop(len(self._buffer))
 
     def _drop(self, octets: int) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 ROUTE_SUCCESS, ROUTE_NO_ENTRY = b"\x00", b"\x04"
 BEACONS_A_FRAME = 4  # MT_ZDO_BEACON_IND_PACK_LEN 100 octets, 21 a beacon
 MODE_EUI_ADDRESS = 3
+MAXIMUM_GROUPS = 16  # APS_MAX_GROUPS
+TABLE_FULL = b"\xb2"
+GROUP_NAME_OCTETS = 16  # APS_GROUP_NAME_LEN, with its length octet
+FOUND_GROUP_OCTETS = 1 + 2 + GROUP_NAME_OCTETS
 
 
 def _send(chip: Chip, destination: int, cluster: int, body: bytes) -> bytes:
@@ -180,7 +184,9 @@ def network_info(chip: Chip, _fields: Fields) -> bytes:
 def add_group(chip: Chip, fields: Fields) -> bytes:
     """ZDO_EXT_ADD_GROUP."""
     endpoint, group = fields.u8(), fields.u16()
-    name = fields.take(fields.u8())
+    name = fields.take(fields.u8())[: GROUP_NAME_OCTETS - 1]
+    if sum(len(members) for members in chip.groups.values()) >= MAXIMUM_GROUPS:
+        return TABLE_FULL
     chip.groups.setdefault(group, {})[endpoint] = name
     return SUCCESS
 
@@ -204,6 +210,16 @@ def groups_of_endpoint(chip: Chip, fields: Fields) -> bytes:
     endpoint = fields.u8()
     groups = sorted(group for group, members in chip.groups.items() if endpoint in members)
     return struct.pack(f"<B{len(groups)}H", len(groups), *groups)
+
+
+def find_group(chip: Chip, fields: Fields) -> bytes:
+    """ZDO_EXT_FIND_GROUP: status, group, name of up to 15 octets after its length, in 19 octets always."""
+    endpoint, group = fields.u8(), fields.u16()
+    name = chip.groups.get(group, {}).get(endpoint)
+    if name is None:
+        return FAILURE + bytes(FOUND_GROUP_OCTETS - 1)
+    found = SUCCESS + group.to_bytes(2, "little") + bytes((len(name),)) + name
+    return found.ljust(FOUND_GROUP_OCTETS, b"\0")
 
 
 def count_groups(chip: Chip, _fields: Fields) -> bytes:
@@ -242,6 +258,7 @@ COMMANDS: dict[int, Handler] = {
     0x47: remove_group,
     0x48: remove_all_groups,
     0x49: groups_of_endpoint,
+    0x4A: find_group,
     0x4B: add_group,
     0x4C: count_groups,
     0x50: network_info,

@@ -15,6 +15,7 @@ from agent.errors import EXIT_USAGE, HanError
 # name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
 GROUPS: dict[str, tuple[str, str]] = {
     "air": ("agent.cli.air", "Emulated CC2652 radios on a virtual air."),
+    "head-end": ("agent.cli.head_end", "Service requests to the devices of a running hub."),
     "hub": ("agent.cli.hub", "The bench's Communications Hub and head end on a coordinator radio."),
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from agent.cli import main
 from agent.errors import SettingsError, StorageError
 from agent.events import (
     ApsIndication,
@@ -25,11 +28,24 @@ from agent.events import (
     RadioStatus,
     RestoreNetwork,
 )
+from agent.gbcs import build
+from agent.gbcs.keystore import KeyStore
+from agent.gbcs.message import GbcsMessage
+from agent.gbcs.use_cases import (
+    ActivationOutcome,
+    ActivationResult,
+    PpmidActivationAlert,
+    ReadVersionResponse,
+)
 from agent.image.ota_form import Form, encode_file
 from agent.image.ota_header import OtaHeader
+from agent.zigbee import ota_messages as ota
+from agent.zigbee import tunnel_messages as tunnel
 from agent.zigbee import zdo
+from agent.zigbee.clusters import Cluster
 from agent.zigbee.zcl import ZclFrame
 from boards.bench.control import ControlServer, fits
+from boards.bench.follow import Asked, Follower
 from boards.bench.happenings import TransferProgress
 from boards.bench.history import Event, History, ProgressFilter
 from boards.bench.hub_runtime import HubRuntime
@@ -44,12 +60,18 @@ from boards.bench.settings import (
 KEYS = Path(__file__).parent / "vectors" / "gbcs" / "keystore"
 PPMID, HCALCS, HUB = "00DB1234567890B1", "00DB1234567890B0", 0x00DB1234567890B2
 SHORT = 0x4242
+ACB = 0x90B3D51F30AA0001
+KEYSTORE = KeyStore.load(KEYS)
+MOMENT = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 class LoneRadio:
-    """A coordinator's radio with one device that announces itself and finds nothing else to say."""
+    """A coordinator's radio; beyond it one device that announces itself, takes a tunnel, answers CS08 and CS06."""
 
-    def __init__(self) -> None:
+    def __init__(self, eui: str = PPMID) -> None:
+        self.eui = int(eui, 16)
+        self.answers = True
+        self.outcome = ActivationOutcome.SUCCESS
         self.sent: list[ApsRequest] = []
         self.on_event: Callable[[RadioEvent], None] = lambda _event: None
 
@@ -64,14 +86,36 @@ class LoneRadio:
             return RadioResult(RadioStatus.NO_NETWORK)
         if isinstance(request, FormNetwork):
             network = NetworkInfo(HUB, 0, 0x1A62, HUB, request.channel, LogicalType.COORDINATOR)
-            annce = zdo.DeviceAnnce(SHORT, int(PPMID, 16), 0x8E)
+            annce = zdo.DeviceAnnce(SHORT, self.eui, 0x8E)
             self.zdo(annce)
             return RadioResult(RadioStatus.OK, network)
         if isinstance(request, ApsRequest):
             self.sent.append(request)
             if request.cluster == zdo.MatchDescReq.CLUSTER:
                 self.zdo(zdo.MatchDescRsp(0, SHORT, (7,)))
+            elif request.cluster == Cluster.TUNNELING:
+                self.tunnel(ZclFrame.decode(request.cluster, request.payload))
         return RadioResult(RadioStatus.OK)
+
+    def tunnel(self, frame: ZclFrame) -> None:
+        command = tunnel.decode_to_server(frame.command, frame.payload)
+        if isinstance(command, tunnel.RequestTunnel):
+            answer = tunnel.RequestTunnelResponse(5, 0, 1500)
+            self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), 1, to_client=True))
+        elif isinstance(command, tunnel.TransferData) and self.answers:
+            up = tunnel.TransferData(5, self.answer(GbcsMessage.decode(command.data)))
+            self.zcl(ZclFrame(Cluster.TUNNELING, up.TO_CLIENT, up.encode(), 2, to_client=True))
+
+    def answer(self, message: GbcsMessage) -> bytes:
+        if message.message_code == 0x0129:
+            return build.cs08_response(KEYSTORE, message, ReadVersionResponse(0x01010000))
+        return build.cs06_response(KEYSTORE, message, ActivationResult(self.outcome, 0x01010000), MOMENT)
+
+    def say_ota(self, command: ota.OtaToServer) -> None:
+        self.zcl(ZclFrame(Cluster.OTA, command.COMMAND, command.encode(), 3))
+
+    def zcl(self, frame: ZclFrame) -> None:
+        self.on_event(ApsIndication(SHORT, 7, 1, frame.cluster, frame.encode()))
 
     def zdo(self, command: zdo.ZdoCommand) -> None:
         self.on_event(ApsIndication(SHORT, 0, 0, command.CLUSTER, zdo.pack(1, command)))
@@ -89,13 +133,13 @@ def settings_in(folder: Path, **change: object) -> HubSettings:
 
 
 @asynccontextmanager
-async def running(settings: HubSettings) -> AsyncIterator[tuple[HubRuntime, LoneRadio]]:
-    radio, stop = LoneRadio(), asyncio.Event()
+async def running(settings: HubSettings, eui: str = PPMID) -> AsyncIterator[tuple[HubRuntime, LoneRadio]]:
+    radio, stop = LoneRadio(eui), asyncio.Event()
     runtime = HubRuntime(settings, radio, lambda _happening, _event: None)
     task = asyncio.create_task(runtime.run(stop))
     try:
         found = await runtime.history.find(
-            lambda event: event["event"] == "device-notified" or event["event"] == "device-seen", 0, 10
+            lambda event: event["event"] == "device-notified" or event["event"] == "tunnel-opened", 0, 10
         )
         assert found is not None
         yield runtime, radio
@@ -187,7 +231,8 @@ def test_a_service_request_goes_out_and_is_waited_for(tmp_path: Path) -> None:
     (asked, found, none), sent = asyncio.run(scenario())
     assert found["event"]["device_eui"] == PPMID  # type: ignore[index]
     assert (none["ok"], none["timeout"]) == (False, True)
-    assert any(ZclFrame.decode(one.cluster, one.payload).cluster == 0x0704 for one in sent if one.cluster == 0x0704)
+    frames = [ZclFrame.decode(one.cluster, one.payload) for one in sent if one.cluster == Cluster.TUNNELING]
+    assert tunnel.TransferData.TO_SERVER in [frame.command for frame in frames]
     log = [json.loads(line) for line in (tmp_path / "state" / "head-end.jsonl").read_text().splitlines()]
     assert log[0]["counter"] == asked["requests"][0]["counter"]  # type: ignore[index]
 
@@ -255,3 +300,146 @@ def test_fits() -> None:
     assert fits(event, {"event": "report", "code": [0, 1]})
     assert not fits(event, {"event": "report", "code": 1})
     assert not fits(event, {"absent": 1})
+
+
+# the command line before the running hub
+
+
+async def head_end(settings: HubSettings, *words: str) -> int:
+    """``han-agent head-end`` in a thread of its own: the hub runs in this loop."""
+    return await asyncio.to_thread(main, ["head-end", "--socket", str(settings.control_socket), *words])
+
+
+def objects(output: str) -> list[Event]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_read_version_and_activate_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> list[int]:
+        settings = settings_in(tmp_path)
+        async with running(settings, HCALCS) as (_, radio):
+            activate = ("--json", "--timeout", "20", "activate", "--device", HCALCS, "--hash", "AB" * 32)
+            codes = [
+                await head_end(settings, "--json", "--timeout", "20", "read-version", "--device", HCALCS),
+                await head_end(settings, *activate),
+            ]
+            radio.outcome = ActivationOutcome.HASH_MISMATCH
+            codes.append(await head_end(settings, *activate))
+            radio.answers = False
+            codes.append(await head_end(settings, "--timeout", "0.1", "read-version", "--device", HCALCS))
+            codes.append(await head_end(settings, "--no-wait", "read-version", "--device", HCALCS))
+            codes.append(await head_end(settings, "status"))
+            return codes
+
+    codes = asyncio.run(scenario())
+    assert codes == [0, 0, 1, 1, 0, 0]
+    lines = capsys.readouterr().out.splitlines()
+    read, done, mismatch = (json.loads(line) for line in lines[:3])
+    assert (read["ok"], read["report"]["version"], read["report"]["mac"]) == (True, "1.1.0", "ok")
+    assert (done["ok"], done["report"]["code"], done["report"]["signature"]) == (True, 0, "ok")
+    assert (mismatch["ok"], mismatch["report"]["result"]) == (False, "hash mismatch")
+    assert any("not done: nothing that ends it came in time" in line for line in lines)
+
+
+def test_update_ppmid_firmware_by_command_is_followed_to_the_alert(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> int:
+        settings = settings_in(tmp_path)
+        async with running(settings) as (runtime, radio):
+            words = ("--timeout", "20", "update-ppmid-firmware", str(ota_file(tmp_path)), "--device", PPMID)
+            task = asyncio.create_task(head_end(settings, *words))
+            await runtime.history.find(lambda event: event["event"] == "image-on-offer", 0, 10)
+            radio.say_ota(ota.QueryNextImageRequest(0x10B5, 1, 0x01000000))
+            radio.say_ota(ota.UpgradeEndRequest(0, 0x10B5, 1, 0x01010000))
+            radio.say_ota(ota.QueryNextImageRequest(0x10B5, 1, 0x01010000))
+            alert = PpmidActivationAlert(MOMENT, 0x01010000, True)
+            octets = build.cs09_alert(KEYSTORE, build.Envelope(int(PPMID, 16), ACB, 9), alert)
+            up = tunnel.TransferData(5, octets)
+            radio.zcl(ZclFrame(Cluster.TUNNELING, up.TO_CLIENT, up.encode(), 9, to_client=True))
+            return await task
+
+    assert asyncio.run(scenario()) == 0
+    printed = capsys.readouterr().out
+    assert "holds version 0x01010000" in printed
+    assert "CS09 PPMID Firmware Activation Alert alert" in printed
+    assert "11.4 for 00DB1234567890B1: done" in printed
+
+
+def test_a_duis_request_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    xml = tmp_path / "request.xml"
+    image = base64.b64encode(ota_file(tmp_path).read_bytes()).decode()
+    body = f"<sr:FirmwareImage>{image}</sr:FirmwareImage><sr:DeviceIDList>{PPMID}</sr:DeviceIDList>"
+    xml.write_text(
+        '<sr:Request xmlns:sr="http://www.dccinterface.co.uk/ServiceUserGateway"><sr:Header><sr:RequestID>'
+        f"90-B3-D5-1F-30-AA-00-02:90-B3-D5-1F-30-AA-00-01:1</sr:RequestID></sr:Header><sr:Body>"
+        f"<sr:UpdatePPMIDFirmware>{body}</sr:UpdatePPMIDFirmware></sr:Body></sr:Request>"
+    )
+
+    async def scenario() -> tuple[int, int]:
+        settings = settings_in(tmp_path)
+        async with running(settings) as (runtime, radio):
+            task = asyncio.create_task(head_end(settings, "--json", "--timeout", "20", "duis", str(xml)))
+            await runtime.history.find(lambda event: event["event"] == "image-on-offer", 0, 10)
+            radio.say_ota(ota.UpgradeEndRequest(0x96, 0x10B5, 1, 0x01010000))
+            code = await task
+            return code, await head_end(settings, "duis", str(tmp_path / "absent.xml"))
+
+    assert asyncio.run(scenario()) == (1, 2)
+    output = capsys.readouterr()
+    (outcome,) = objects(output.out)
+    assert "gives version 0x01010000 back" in str(outcome["outcome"])
+    assert "cannot be read" in output.err
+
+
+def test_no_hub_and_wrong_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    socket_path = str(tmp_path / "control.sock")
+    assert main(["head-end", "--socket", socket_path, "status"]) == 1
+    assert "start one with" in capsys.readouterr().err
+
+    async def scenario() -> int:
+        settings = settings_in(tmp_path)
+        async with running(settings):
+            return await head_end(settings, "activate", "--device", PPMID)
+
+    assert asyncio.run(scenario()) == 1
+    assert "a PPMID activates with 11.4" in capsys.readouterr().err
+
+
+def report(**fields: object) -> Event:
+    return {"event": "report", "verified": True, "duplicate": False} | fields
+
+
+ASKED = {number: Asked(number, PPMID, 5, "00") for number in ("11.1", "11.2", "11.3", "11.4")}
+DATED = Asked("11.3", PPMID, 5, "00", dated=True)
+ANSWER = {"service_request": "11.3", "request_counter": 5}
+
+
+@pytest.mark.parametrize(
+    ("asked", "events", "ended"),
+    [
+        (ASKED["11.1"], [report(alert_code="0x8F72")], True),
+        (ASKED["11.1"], [report(alert_code="0x8F1C")], False),
+        (ASKED["11.1"], [report(alert_code="0x8F72", verified=False)], None),
+        (ASKED["11.1"], [report(alert_code="0x8F72", duplicate=True)], None),
+        (ASKED["11.1"], [{"event": "image-queried", "status": "0x98"}], False),
+        (
+            ASKED["11.4"],
+            [{"event": "transfer-ended", "status": "0x00"}, {"event": "image-queried", "status": "0x98"}],
+            None,
+        ),
+        (ASKED["11.4"], [{"event": "transfer-ended", "status": "0x95"}], False),
+        (ASKED["11.4"], [report(message_code="0x012B", result="failure")], False),
+        (ASKED["11.2"], [{"event": "message-down", "octets": "00", "delivered": False}], False),
+        (ASKED["11.2"], [{"event": "message-down", "octets": "01", "delivered": False}], None),
+        (ASKED["11.3"], [report(accepted=True, **ANSWER)], True),
+        (ASKED["11.3"], [report(accepted=True, service_request="11.3", request_counter=4)], None),
+        (DATED, [report(accepted=True, **ANSWER)], None),
+        (DATED, [report(accepted=False, **ANSWER)], False),
+        (DATED, [report(accepted=True, **ANSWER), report(result="success", **ANSWER)], True),
+        (DATED, [report(accepted=True, **ANSWER), report(result="no image", **ANSWER)], False),
+    ],
+)
+def test_what_ends_a_request(asked: Asked, events: list[Event], ended: bool | None) -> None:
+    follower = Follower(asked)
+    assert [follower.look(event) for event in events][-1] is ended

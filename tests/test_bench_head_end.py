@@ -120,6 +120,7 @@ def test_an_activation_alert_is_verified_and_decoded() -> None:
         "problem": "",
         "duplicate": False,
         "service_request": None,
+        "request_counter": None,
         "cra": "alert",
         "message_code": "0x012B",
         "originator": "00DB1234567890B1",

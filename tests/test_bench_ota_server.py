@@ -423,7 +423,7 @@ def test_any_octets_are_answered_or_a_format_error(frames: list[tuple[int, bytes
     assert bench.server.table.images == {"new.ota": IMAGE}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 64), st.booleans())
 def test_a_persistent_device_always_gets_the_image(chance: random.Random, size: int, paged: bool) -> None:
     faults = Faults(FaultPlan(drop_every=3, late_every=5, short_every=4, repeat_responses=1, abort_at=300, wait_at=600))

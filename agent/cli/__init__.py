@@ -17,6 +17,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "demo": ("agent.cli.demo", "Update a device over the air on the virtual board, start to end."),
     "run": ("agent.cli.run", "Run the device: first stage, then the image that it verified."),
     "air": ("agent.cli.air", "Emulated CC2652 radios on a virtual air."),
+    "head-end": ("agent.cli.head_end", "Service requests to the devices of a running hub."),
     "hub": ("agent.cli.hub", "The bench's Communications Hub and head end on a coordinator radio."),
     "image": ("agent.cli.image", "Build, sign, inspect and verify firmware images."),
     "keys": ("agent.cli.keys", "Make test identities: keys, certificates, install codes."),

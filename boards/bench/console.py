@@ -157,6 +157,7 @@ class Console:
                     "device": format_eui(request.device_eui),
                     "originator": format_eui(request.originator),
                     "counter": request.counter,
+                    "octets": request.octets.hex(),
                 }
                 for request in requests
             ]

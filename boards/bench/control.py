@@ -108,7 +108,7 @@ class ControlServer:
         found = await self._history.find(lambda event: fits(event, match), since, timeout_s)
         if found is None:
             return _refusal(f"nothing came within {timeout_s:g} s", 1) | {"timeout": True}
-        return {"ok": True, "event": found}
+        return {"ok": True, "next": found[0], "event": found[1]}
 
     async def _stream(self, mark: int, writer: asyncio.StreamWriter) -> None:
         while not writer.is_closing():

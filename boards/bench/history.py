@@ -36,15 +36,15 @@ class History:
             self._news.clear()
             await self._news.wait()
 
-    async def find(self, wanted: Callable[[Event], bool], mark: int, timeout_s: float) -> Event | None:
-        """The first event from ``mark`` on that is wanted; None when none came in time."""
+    async def find(self, wanted: Callable[[Event], bool], mark: int, timeout_s: float) -> tuple[int, Event] | None:
+        """The first event from ``mark`` on that is wanted, and the mark behind it; None when none came in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     for number, event in self.since(mark):
                         mark = number + 1
                         if wanted(event):
-                            return event
+                            return mark, event
                     await self.next_from(mark)
         except TimeoutError:
             return None

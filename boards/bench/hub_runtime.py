@@ -78,7 +78,8 @@ class HubRuntime:
         for happening in self.backhaul.carry(self._clock()):
             if self._progress.passes(happening):
                 moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-                event: Event = {"time": moment, **happenings.as_object(happening)}
+                words = happenings.line(happening)
+                event: Event = {"time": moment, **happenings.as_object(happening), "text": words}
                 self.history.append(event)
                 self._show(happening, event)
 

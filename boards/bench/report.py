@@ -85,6 +85,7 @@ class Report:
             "problem": self.problem,
             "duplicate": self.duplicate,
             "service_request": self.answers.service_request if self.answers else None,
+            "request_counter": self.answers.counter if self.answers else None,
         }
         if self.message is not None:
             whole |= {

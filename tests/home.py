@@ -23,7 +23,6 @@ from agent.gbcs.keystore import KeyStore
 from agent.image.ota_form import Form
 from agent.image.version import Version
 from agent.settings import ImageSettings, OtaSettings, RadioSettings, Settings, StorageSettings, TunnelSettings
-from agent.update.database import Database
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal
 from agent.zigbee.endpoint import EndpointOptions
@@ -117,7 +116,7 @@ class Home:
             "activation": Activation(kind),
         }
         served = ServedImage(**{**fields, **changes})  # type: ignore[arg-type]
-        if octets is not None:
+        if octets is not None or (self.role == "hcalcs" and served.activation.kind is not ActivationKind.WAIT):
             self.backhaul.offer(served, self.world.now)  # the hub serves what a careful head end would not send
         elif self.role == "hcalcs":
             self.backhaul.update_firmware(served, [DEVICE_EUI], self.world.now)
@@ -148,7 +147,7 @@ class Home:
             slot_octets=self.rig.areas[Slot.A].size_octets - 4096,
             security_counter=state.security_counter if state else 0,
             trusted_keys=self.rig.trusted,
-            journal=Journal(Database(self.rig.connection), wall_clock=lambda: STARTED_UTC + self.world.now),
+            journal=Journal(self.rig.open_database(), wall_clock=lambda: STARTED_UTC + self.world.now),
             rng=random.Random(self.seed + len(self.boots)),
             log=self._log,
             options=EndpointOptions(answers_zdo=True),

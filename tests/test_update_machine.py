@@ -278,3 +278,13 @@ def test_no_order_of_events_runs_an_image_that_was_not_verified(events: list[str
         )
     ended = [report.split()[1] for report in rig.reports]
     assert ended.count("True") <= 2
+
+
+@pytest.mark.parametrize("started", [7.572999999999945, 0.1, 1e9 + 0.3])
+def test_a_trial_is_decided_at_its_very_deadline_however_the_sum_rounds(started: float) -> None:
+    rig = on_trial(Rig(), started)
+    rig.machine.hub_answered(started + 0.1, UTC)
+    deadline = rig.machine.next_deadline()
+    assert deadline is not None
+    rig.machine.handle_timer(deadline)
+    assert rig.slot_state(Slot.B) is SlotState.CONFIRMED

@@ -363,14 +363,15 @@ class UpdateMachine:
         if self._restarting:
             return
         if self._trial_started is not None:
-            self._watch_trial(now, now - self._trial_started)
+            self._watch_trial(now, self._trial_started)
         elif self._activate_at is not None and self._activate_at <= now and self.state in PENDING:
             self._activate("its time has come")
 
-    def _watch_trial(self, now: float, uptime_s: float) -> None:
-        if self._contact and uptime_s >= self._policy.minimum_uptime_s:
+    def _watch_trial(self, now: float, started: float) -> None:
+        # The same sums as in ``next_deadline``: a difference may round below the limit at the very deadline.
+        if self._contact and now >= started + self._policy.minimum_uptime_s:
             self._confirm(now)
-        elif not self._contact and uptime_s >= self._policy.trial_limit_s:
+        elif not self._contact and now >= started + self._policy.trial_limit_s:
             self._trial_started = None
             self._note("trial failed", reason="the hub did not answer in time", limit_s=self._policy.trial_limit_s)
             self._slots.give_up()

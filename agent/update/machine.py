@@ -168,6 +168,9 @@ class UpdateMachine:
             self._command(Decline("an activation is going on"))
         elif version <= self._running.version:
             self._command(Decline(f"version {version} is not above {self._running.version}, which runs"))
+        elif file_version == self._journal.failed_version():
+            # Our choice: as long as nothing else is offered, the device would fetch and try it for ever.
+            self._command(Decline(f"version {version} failed its trial on this device; offer another version"))
         elif same and self.state is State.DOWNLOADING and self._staging is not None:
             self._command(BeginDownload(self._staging.offset_octets, total_octets, file_version))
         elif same and self.state in PENDING:
@@ -387,6 +390,8 @@ class UpdateMachine:
         record = self.record
         with self._journal.transaction():
             self._reporter.activated(success=success, record=record, version=self._running.version, utc=utc)
+            if not success:
+                self._journal.set_failed_version(record.file_version)
             self._move(State.IDLE, **NOTHING_STORED)
         event = "update confirmed" if success else "update reverted"
         self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version))

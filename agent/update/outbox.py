@@ -61,6 +61,16 @@ class Outbox:
         sending.again_at = now + self._retry_s
         return sending.row
 
+    def tunnel_changed(self, now: float) -> None:
+        """The hub opened or closed a tunnel: what it acknowledged just now may have come by one that it did not know.
+
+        An APS acknowledgement comes from the hub's chip, not from its tunnel. Such a message goes again, at once.
+        """
+        for sending in self._sending.values():
+            if sending.settles_at is not None:
+                sending.settles_at = None
+                sending.again_at = now
+
     def take_settled(self, now: float) -> list[OutboxRow]:
         """Rows that are delivered from now on, durably."""
         settled = [

@@ -22,7 +22,7 @@ HEAD = (
 SHOWN_FAILURES = 10
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """0: every end was an allowed one."""
     parser = argparse.ArgumentParser(prog="python -m tests.powercut", description=__doc__)
     parser.add_argument("--only", choices=sorted(BY_NAME), action="append", help="this scenario; may be given again")
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the disk, for that one run")
     parser.add_argument("--pairs", type=int, default=200, help="runs with two or three cuts, for each scenario")
     parser.add_argument("--processes", type=int, default=2)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     scenarios = [BY_NAME[name] for name in args.only] if args.only else list(SCENARIOS)
     if args.cut:
         return _once(scenarios[0].name, args.cut, args.seed)

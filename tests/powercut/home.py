@@ -30,10 +30,12 @@ class CutHome(Home):
     starts_on: bool = False
 
     def __post_init__(self) -> None:
+        self.told: list[Report] = []
         self.is_on = False
         self.armed = False
         self.starts: list[tuple[Version, bool]] = []  # what the first stage chose, and whether as a trial
         self.cuts_made: list[str] = []
+        self.first_stages = 0  # those that were cut among them: such a one may have spent a try
         self._left = list(self.cuts)
         self._present: PlannedCut | None = None
         super().__post_init__()
@@ -59,6 +61,7 @@ class CutHome(Home):
     def choose(self) -> Handover:
         """The first stage, again for every image that ends at once."""
         while True:
+            self.first_stages += 1
             handover = super().choose()
             version = self.rig.running.version
             self.starts.append((version, handover.trial))
@@ -92,7 +95,7 @@ class CutHome(Home):
         self.world.run(lambda: self._carry() or False, OFF_S)
 
     def _carry(self) -> None:
-        self.told += self.backhaul.carry(self.world.now)
+        self.told += [one for one in self.backhaul.carry(self.world.now) if isinstance(one, Report)]
 
     def _look(self) -> bool:
         self._carry()
@@ -128,7 +131,7 @@ class CutHome(Home):
     @property
     def repeats(self) -> int:
         """Messages that the head end had seen before."""
-        return sum(isinstance(one, Report) and one.duplicate for one in self.told)
+        return sum(one.duplicate for one in self.told)
 
     def answered(self, request: Request) -> bool:
         """Whether the command has its response."""

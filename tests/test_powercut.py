@@ -11,55 +11,57 @@ import shlex
 import pytest
 
 from tests.powercut.__main__ import main
-from tests.powercut.cuts import WAYS, PlannedCut
+from tests.powercut.cuts import PlannedCut, Task
 from tests.powercut.downloads import Download
+from tests.powercut.forks import run_all
 from tests.powercut.mutants import MUTANTS, Mutant
 from tests.powercut.run import run
 from tests.powercut.scenarios import BY_NAME, SCENARIOS, Scenario
-from tests.powercut.sweep import Task, carry_out, count_operations, every_operation, several_cuts
+from tests.powercut.sweep import count_operations, every_operation, several_cuts
 
-SINGLE_CUTS = 12  # a scenario
-SEVERAL_CUTS = 4
+SINGLE_CUTS = 24  # a scenario
+SEVERAL_CUTS = 8
 
 
 def a_selection(scenario: Scenario) -> list[Task]:
     """Spread over the operations, every way of cutting in turn, the same in every run."""
     operations = count_operations(scenario)
     choose = random.Random(scenario.name)
-    numbers = sorted(choose.sample(range(1, operations + 1), min(SINGLE_CUTS, operations)))
-    ways = choose.sample(WAYS, len(WAYS))
-    singles = [
-        Task(scenario.name, (PlannedCut(number, ways[at % len(ways)]),), number) for at, number in enumerate(numbers)
-    ]
+    singles = choose.sample(every_operation(scenario, operations), SINGLE_CUTS)
     return singles + several_cuts(scenario, operations, SEVERAL_CUTS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_cut_anywhere_ends_as_it_may(scenario: Scenario) -> None:
-    results = [carry_out(task) for task in a_selection(scenario)]
-    assert sum(result.cuts_made for result in results) >= SINGLE_CUTS
-    assert [f"{result.failure}; repeat it with: {result.command()}" for result in results if result.failure] == []
+    results = list(run_all(scenario, a_selection(scenario)))
+    assert len(results) == 1 + SINGLE_CUTS + SEVERAL_CUTS
+    assert sum(result.cuts_made for result in results) >= SINGLE_CUTS + SEVERAL_CUTS
+    assert [f"{result.failure}; repeat it: {result.task.command()}" for result in results if result.failure] == []
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)
 def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = BY_NAME[mutant.scenario]
-    operations = count_operations(scenario)
+    tasks = every_operation(scenario, count_operations(scenario), mutant.ways)
     mutant.plant(monkeypatch)
-    tasks = every_operation(scenario, operations, mutant.ways)
-    random.Random(1).shuffle(tasks)  # most show in a few neighbouring operations: not one after the other
-    assert any(carry_out(task).failure for task in tasks)
+    assert any(result.failure for result in run_all(scenario, tasks, stops_at_failure=True))
 
 
-def test_the_command_of_a_failure_repeats_the_very_run(capsys: pytest.CaptureFixture[str]) -> None:
-    cuts = (PlannedCut(33, "mixed"), PlannedCut(9, "torn"))
-    first, second = (run(BY_NAME["ppmid-update"], cuts, 7) for _ in range(2))
+def test_a_run_is_the_same_from_its_beginning_as_from_a_fork_and_by_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = Task("ppmid-update", (PlannedCut(133, "mixed"), PlannedCut(9, "torn")), 7)
+    first, second = run(task), run(task)
     assert first == second
     assert len(first.where) == 2
-    words = shlex.split(first.command())
+    _, forked = run_all(BY_NAME[task.scenario], [task])
+    assert forked == first
+    words = shlex.split(task.command())
     assert words[:3] == ["python", "-m", "tests.powercut"]
     assert main(words[3:]) == 0
-    assert all(f"cut {number}: {where}" in capsys.readouterr().out for number, where in [(1, first.where[0])])
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("cut")] == [
+        f"cut {number}: {where}" for number, where in enumerate(first.where, start=1)
+    ]
 
 
 def test_a_download_is_judged_by_what_was_asked_for() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 if __name__ == "__main__" and str(Path(__file__).parents[1]) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # the factories of the tests import each other from there
 
-from tests.powercut.cuts import WAYS, PlannedCut
+from tests.powercut.cuts import WAYS, PlannedCut, Task
 from tests.powercut.run import run
 from tests.powercut.scenarios import BY_NAME, SCENARIOS
 from tests.powercut.sweep import Row, sweep
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _once(name: str, cuts: list[PlannedCut], seed: int) -> int:
-    result = run(BY_NAME[name], cuts, seed)
+    result = run(Task(name, tuple(cuts), seed))
     for number, where in enumerate(result.where, start=1):
         print(f"cut {number}: {where}")
     print(f"starts {result.whole_starts}, octets twice {result.octets_twice}, alerts {result.outcomes}")
@@ -52,7 +51,7 @@ def _shown(rows):  # type: ignore[no-untyped-def]
     for row in rows:
         print(_line(row), flush=True)
         for failure in row.failures[:SHOWN_FAILURES]:
-            print(f"    {failure.failure}\n        {failure.command()}", flush=True)
+            print(f"    {failure.failure}\n        {failure.task.command()}", flush=True)
         yield row
 
 

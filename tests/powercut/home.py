@@ -11,12 +11,25 @@ from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse
 from agent.image.version import Version
 from agent.update.states import State
 from boards.bench.report import Report, Request
-from boards.virtual.disk import Cut, PowerCut
+from boards.virtual.disk import Cut, Disk, PowerCut
 from tests.home import DEVICE_EUI, Home
-from tests.powercut.cuts import PlannedCut
+from tests.powercut.cuts import PlannedCut, Task
 
+Fork = Callable[[int], Task | None]
 OFF_S = 3.0
 STARTS = 40  # more than any walk needs: beyond it the device is in a loop
+
+
+class WatchedDisk(Disk):
+    """``watch`` is told of every operation, and says whether it ends there."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.watch: Callable[[int], bool] | None = None
+
+    def begin(self, area: str, kind: str, offset: int = 0, length: int = 0) -> bool:
+        interrupted = super().begin(area, kind, offset, length)
+        return interrupted if self.watch is None else self.watch(len(self.operations))
 
 
 @dataclass
@@ -26,6 +39,8 @@ class CutHome(Home):
     deaf: frozenset[Version] = frozenset()
     stillborn: frozenset[Version] = frozenset()
     cuts: list[PlannedCut] = field(default_factory=list)
+    fork: Fork | None = None
+    disk: WatchedDisk = field(default_factory=WatchedDisk)
     on_disk: bool = True
     starts_on: bool = False
 
@@ -46,6 +61,19 @@ class CutHome(Home):
         """From here on operations count."""
         self.armed = True
         self._plan()
+        if self.fork is not None:
+            self.disk.watch = self._watch
+
+    def _watch(self, operation: int) -> bool:
+        """The undisturbed walk has come to an operation: a child of this process may take a cut there."""
+        task = self.fork(operation) if self.fork else None
+        if task is None:
+            return False
+        self.disk.watch = None
+        self.disk.reseed(task.seed)
+        self._present, *self._left = task.cuts
+        self.disk.end_with(self._present.survival, self._present.cut)
+        return True
 
     def _plan(self) -> None:
         self.disk.power_on()
@@ -135,6 +163,4 @@ class CutHome(Home):
 
     def answered(self, request: Request) -> bool:
         """Whether the command has its response."""
-        return any(
-            isinstance(one.payload, ActivateFirmwareResponse) and one.answers == request for one in self.reports
-        )
+        return any(isinstance(one.payload, ActivateFirmwareResponse) and one.answers == request for one in self.reports)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class Connection(Protocol):
     """What the journal needs of a database connection: sqlite3's, or one on another VFS."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
-        """Run one statement; rows come from the result's ``fetchone`` and ``fetchall``."""
+        """Run one statement; rows come from the result's ``fetchone`` and ``fetchall``. Raises sqlite3.Error."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -77,10 +77,19 @@ class Database:
             yield
         except BaseException:
             self._depth -= 1
-            self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise
         self._depth -= 1
-        self._run("COMMIT")
+        try:
+            self._run("COMMIT")
+        except StorageError:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        """After a full disk or an I/O error SQLite may have done it by itself, or may have left it to us."""
+        with suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """One statement that returns nothing."""

@@ -6,9 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-if __name__ == "__main__" and str(Path(__file__).parents[1]) not in sys.path:
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # the factories of the tests import each other from there
-
 from tests.powercut.cuts import WAYS, PlannedCut, Task
 from tests.powercut.run import run
 from tests.powercut.scenarios import BY_NAME, SCENARIOS
@@ -34,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     scenarios = [BY_NAME[name] for name in args.only] if args.only else list(SCENARIOS)
     if args.cut:
         return _once(scenarios[0].name, args.cut, args.seed)
-    return _all([row for row in _shown(sweep(scenarios, args.pairs, args.processes))])
+    return _all(list(_shown(sweep(scenarios, args.pairs, args.processes))))
 
 
 def _once(name: str, cuts: list[PlannedCut], seed: int) -> int:
@@ -46,8 +43,9 @@ def _once(name: str, cuts: list[PlannedCut], seed: int) -> int:
     return bool(result.failure)
 
 
-def _shown(rows):  # type: ignore[no-untyped-def]
+def _shown(rows: Iterable[Row]) -> Iterator[Row]:
     print(HEAD)
+    print("(octets twice: those after the last checkpoint; below it, one is a failure)")
     for row in rows:
         print(_line(row), flush=True)
         for failure in row.failures[:SHOWN_FAILURES]:

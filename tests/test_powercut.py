@@ -19,8 +19,8 @@ from tests.powercut.run import run
 from tests.powercut.scenarios import BY_NAME, SCENARIOS, Scenario
 from tests.powercut.sweep import count_operations, every_operation, several_cuts
 
-SINGLE_CUTS = 24  # a scenario
-SEVERAL_CUTS = 8
+SINGLE_CUTS = 15  # a scenario
+SEVERAL_CUTS = 5
 
 
 def a_selection(scenario: Scenario) -> list[Task]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 from tests.powercut.cuts import WAYS, PlannedCut, Task
 from tests.powercut.run import run

@@ -1,4 +1,4 @@
-"""The story: form, join, offer, transfer, restart, report; every step waits for what the programs say, none for time."""
+"""The story: form, join, offer, transfer, restart, report. Each step waits for what the programs say, none for time."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _image(workdir: Path, role: str, identity: Identities, version: Version, pay
         image_type=IMAGE_TYPES[role],
         hardware_versions=(HARDWARE_VERSION, HARDWARE_VERSION),
         supplier_key=supplier_key,
-        header_string=f"HAN agent {version}".encode(),
+        header_string=f"HAN agent {version}",
     )
     path = workdir / "images" / f"{role}-{version}.ota"
     path.parent.mkdir(exist_ok=True)

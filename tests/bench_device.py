@@ -74,11 +74,19 @@ class ScriptedDevice:
     # what a test says with it
 
     def say(
-        self, cluster: int, command: int, payload: bytes, *, to_client: bool = False, specific: bool = True
+        self,
+        cluster: int,
+        command: int,
+        payload: bytes,
+        *,
+        to_client: bool = False,
+        specific: bool = True,
+        answers: ZclFrame | None = None,
     ) -> None:
-        """One ZCL frame to the hub's endpoint 1."""
+        """One ZCL frame to the hub's endpoint 1; an answer repeats the sequence number of what it answers."""
         self._sequence = (self._sequence + 1) & 0xFF
-        frame = ZclFrame(cluster, command, payload, self._sequence, specific, to_client)
+        sequence = self._sequence if answers is None else answers.sequence
+        frame = ZclFrame(cluster, command, payload, sequence, specific, to_client)
         self._send(radio.ApsRequest(0, 1, ENDPOINT, PROFILE, cluster, frame.encode()))
 
     def say_ota(self, command: ota.OtaToServer) -> None:
@@ -140,7 +148,7 @@ class ScriptedDevice:
             self.tunnel_id = self.tunnel_id + 1 if success else self.tunnel_id
             given = self.tunnel_id if success else tunnel.NO_TUNNEL
             answer = tunnel.RequestTunnelResponse(given, self.tunnel_status, self.maximum_incoming)
-            self.say(Cluster.TUNNELING, answer.COMMAND, answer.encode(), to_client=True)
+            self.say(Cluster.TUNNELING, answer.COMMAND, answer.encode(), to_client=True, answers=frame)
         elif isinstance(command, tunnel.TransferData):
             assert command.tunnel == self.tunnel_id
             self.messages.append(command.data)

@@ -101,7 +101,7 @@ class LoneRadio:
         command = tunnel.decode_to_server(frame.command, frame.payload)
         if isinstance(command, tunnel.RequestTunnel):
             answer = tunnel.RequestTunnelResponse(5, 0, 1500)
-            self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), 1, to_client=True))
+            self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), frame.sequence, to_client=True))
         elif isinstance(command, tunnel.TransferData) and self.answers:
             up = tunnel.TransferData(5, self.answer(decode(command.data)))
             self.zcl(ZclFrame(Cluster.TUNNELING, up.TO_CLIENT, up.encode(), 2, to_client=True))

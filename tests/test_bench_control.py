@@ -189,6 +189,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
                 {"command": "activate", "devices": [HCALCS], "hash": "12"},
                 {"command": "activate", "devices": [HCALCS], "hash": "12" * 32, "at": "later"},
                 {"command": "pause", "seconds": "5"},
+                {"command": "update-firmware", "path": path, "devices": [HCALCS], "activate": "now"},
                 {"command": "fly"},
                 b"hello\n",
                 b"[]\n",
@@ -196,7 +197,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
             )
 
     answers = asyncio.run(scenario())
-    assert [answer["ok"] for answer in answers] == [True] * 7 + [False] * 10
+    assert [answer["ok"] for answer in answers] == [True] * 7 + [False] * 11
     network = answers[0]["network"]
     assert network == {"hub_eui": "00DB1234567890B2", "channel": 20, "pan_id": "0x1A62"}
     (image,) = answers[3]["images"]  # type: ignore[misc]
@@ -209,6 +210,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
         "64 hex digits",
         "not now, wait",
         "not a number",
+        "holds its image until 11.3",
         "no command 'fly'",
         "not a JSON object",
         "not a JSON object",

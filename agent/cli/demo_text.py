@@ -119,7 +119,7 @@ DEVICE_WORDS = {
     "running": "version {version} runs from slot {slot}",
     "network up": "on the network",
     "join failed": "not on a network: {status} {detail}; again in {retry_s} s",
-    "tunnel open": "the hub opened tunnel {tunnel}",
+    "tunnel open": "tunnel {tunnel} is open",
     "download starts": "downloads version {version}, {total_octets} octets",
     "download resumes": "resumes the download at octet {offset_octets} of {total_octets}",
     "transfer paused": "transfer paused: {reason}",
@@ -147,7 +147,7 @@ def print_proof(console: Console, play: Play, *, ok: bool) -> None:
     )
     console.print()
     for name, path in _places(play.plan.workdir, play):
-        console.print(f"  {name:<22}{path}", markup=False)
+        console.print(f"  {name:<24}{path}", markup=False)
 
 
 def _proof(outcome: DeviceOutcome) -> list[str]:

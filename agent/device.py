@@ -178,11 +178,12 @@ class Device:
         match event:
             case tunnel_server.TunnelOpened(state):
                 self._assembler.reset()
+                self._outbox.tunnel_changed(now)
                 self._journal.set_tunnel(json.dumps(asdict(state)))
-                self._outbox.tunnel_opened(now)
                 self._log("tunnel open", tunnel=state.tunnel, maximum_octets=state.peer_maximum_octets)
             case tunnel_server.TunnelClosed(reason):
                 self._assembler.reset()
+                self._outbox.tunnel_changed(now)
                 self._journal.set_tunnel("")
                 self._log("tunnel closed", reason=reason)
             case tunnel_server.TunnelData(octets):

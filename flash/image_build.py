@@ -30,6 +30,8 @@ INCLUDED = (
     "boards/znp",
     "boards/raspberry_pi",
     "boards/profiles",
+    "boards/virtual/__init__.py",
+    "boards/virtual/gpio.py",  # a device on a laptop has pins too
 )
 EXCLUDED = ("agent/cli", PAYLOAD_FACTS)
 SUFFIXES = {".py", ".toml", ".sql"}

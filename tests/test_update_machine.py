@@ -68,6 +68,19 @@ def test_a_trial_without_an_answer_from_the_hub_goes_back_and_reports_failure() 
     assert len(rig.reports) == 1
 
 
+@settings(max_examples=30)
+@given(st.floats(0, 1e9), st.booleans())
+def test_a_trial_decides_at_the_very_time_that_it_announced(started: float, answered: bool) -> None:
+    rig = on_trial(Rig(), started)
+    if answered:
+        rig.machine.hub_answered(started, UTC)
+    deadline = rig.machine.next_deadline()
+    assert deadline is not None
+    rig.machine.handle_timer(deadline)
+    assert rig.restarting is not answered
+    assert (rig.machine.state is State.IDLE) is answered
+
+
 def test_a_trial_that_never_comes_up_spends_its_tries_and_goes_back() -> None:
     rig = staged(Rig())
     rig.machine.activate_now()

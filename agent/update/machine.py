@@ -95,10 +95,11 @@ class UpdateMachine:
         """When ``handle_timer`` is next needed."""
         if self._restarting:
             return None
-        if self._trial_started is not None:
-            limit = self._trial_started + self._policy.trial_limit_s
-            return self._trial_started + self._policy.minimum_uptime_s if self._contact else limit
-        return self._activate_at
+        return self._activate_at if self._trial_started is None else self._trial_deadline(self._trial_started)
+
+    def _trial_deadline(self, started: float) -> float:
+        """When a trial that the hub has answered is confirmed, or one without is given up."""
+        return started + (self._policy.minimum_uptime_s if self._contact else self._policy.trial_limit_s)
 
     # --- the first act after a start: confirm, revert or resume -------------------------------------------------------
 
@@ -363,14 +364,16 @@ class UpdateMachine:
         if self._restarting:
             return
         if self._trial_started is not None:
-            self._watch_trial(now, now - self._trial_started)
+            self._watch_trial(now, self._trial_started)
         elif self._activate_at is not None and self._activate_at <= now and self.state in PENDING:
             self._activate("its time has come")
 
-    def _watch_trial(self, now: float, uptime_s: float) -> None:
-        if self._contact and uptime_s >= self._policy.minimum_uptime_s:
+    def _watch_trial(self, now: float, started: float) -> None:
+        if now < self._trial_deadline(started):  # the very sum that was announced: a difference rounds otherwise
+            return
+        if self._contact:
             self._confirm(now)
-        elif not self._contact and uptime_s >= self._policy.trial_limit_s:
+        else:
             self._trial_started = None
             self._note("trial failed", reason="the hub did not answer in time", limit_s=self._policy.trial_limit_s)
             self._slots.give_up()

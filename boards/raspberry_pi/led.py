@@ -6,6 +6,8 @@ from enum import Enum
 
 from boards.raspberry_pi.gpio import OutputPin
 
+TICK_S = 0.25  # how often ``show`` is to be called
+
 
 class Light(Enum):
     """Seconds on, seconds off. Our choice; told in boards/README.md."""
@@ -13,8 +15,8 @@ class Light(Enum):
     DARK = (0.0, 1.0)
     STEADY = (1.0, 0.0)  # on the network, the hub answers
     SLOW = (1.0, 1.0)  # looking for the network or the hub
-    QUICK = (0.25, 0.25)  # an image is coming in, or waits
-    FLASH = (0.1, 1.9)  # a new image is on trial, or about to be
+    QUICK = (0.25, 0.25)  # an image is coming in
+    FLASH = (0.25, 1.75)  # a new image is on trial, or about to be
 
     def is_on(self, now: float) -> bool:
         """Whether it shines at this moment."""

@@ -81,7 +81,7 @@ class Device:
         self._journal = parts.journal
         self._receiver = parts.receiver
         self._relay = parts.relay
-        self._log = log
+        self._say = log
         self._wall_clock = wall_clock
         self._assembler = MessageAssembler()
         self._utc_minus_now: float | None = None
@@ -139,6 +139,13 @@ class Device:
         """The outcome of one request."""
         self._endpoint.radio_done(handle, result, now)
         self._settle(now)
+
+    def _log(self, event: str, /, **facts: object) -> None:
+        """Every line that belongs to an update names it."""
+        record = self._update.record
+        if record.state is not State.IDLE and "update_id" not in facts:
+            facts["update_id"] = record.update_id
+        self._say(event, **facts)
 
     # --- one turn -----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from agent.image.mcuboot import ManufacturerImage
 from agent.image.ota_form import Form, Trailer
 from agent.image.refusal import Refusal
 from agent.image.verdict import Requirements, check_supplier
+from agent.ports import Relay
 from agent.settings import Settings
 from agent.update.commands import Policy, Running, Slots
 from agent.update.journal import Journal
@@ -56,6 +57,7 @@ class Base:
     rng: random.Random
     log: Log
     options: EndpointOptions = field(default_factory=EndpointOptions)
+    relay: Relay | None = None
 
 
 def build_device(base: Base) -> Device:
@@ -75,6 +77,7 @@ def build_device(base: Base) -> Device:
         outbox=Outbox(journal, settings.tunnel.alert_retry_s),
         journal=journal,
         receiver=GbcsReceiver(eui, keys, authority, journal) if authority else None,
+        relay=base.relay,
     )
     return Device(parts, base.log)
 

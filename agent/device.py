@@ -20,6 +20,7 @@ from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, for
 from agent.gbcs.assembler import MessageAssembler
 from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
+from agent.ports import Relay
 from agent.update import commands as order
 from agent.update.journal import Journal, LoggedEvent
 from agent.update.machine import UpdateMachine
@@ -55,7 +56,10 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the device is made of. ``receiver`` None: no GBCS keys (a generic gateway without a tunnel)."""
+    """What the device is made of. ``receiver`` None: no GBCS keys (a generic gateway without a tunnel).
+
+    ``relay``: an HCALCS's load switch. Nothing here moves it; what it is stands in the log at every start.
+    """
 
     endpoint: DeviceEndpoint
     update: UpdateMachine
@@ -63,6 +67,7 @@ class Parts:
     outbox: Outbox
     journal: Journal
     receiver: GbcsReceiver | None
+    relay: Relay | None = None
 
 
 class Device:
@@ -75,12 +80,24 @@ class Device:
         self._outbox = parts.outbox
         self._journal = parts.journal
         self._receiver = parts.receiver
+        self._relay = parts.relay
         self._say = log
         self._wall_clock = wall_clock
         self._assembler = MessageAssembler()
         self._utc_minus_now: float | None = None
         self._started = False
+        self._hub_answers = False
         self.restart = ""
+
+    @property
+    def update_state(self) -> State:
+        """Where the update stands, for a status LED."""
+        return self._update.state
+
+    @property
+    def hub_answers(self) -> bool:
+        """Whether the hub has answered and has not become silent since."""
+        return self._hub_answers
 
     # --- agent.ports.Node ---------------------------------------------------------------------------------------------
 
@@ -88,6 +105,8 @@ class Device:
         """The radio is open (again). The first time: confirm, revert or resume, before anything goes on the air."""
         if not self._started:
             self._started = True
+            if self._relay:
+                self._log("relay", connected=self._relay.read())
             self._update.start(now)
         self._endpoint.start(now)
         self._settle(now)
@@ -152,6 +171,8 @@ class Device:
         elif isinstance(event, joining.HubAnswered):
             self._hub_answered(event.utc, now)
         else:
+            if isinstance(event, joining.HubLost):
+                self._hub_answers = False
             self._log(_words(type(event).__name__), **_facts(event))
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
@@ -232,6 +253,7 @@ class Device:
 
     def _hub_answered(self, utc: int | None, now: float) -> None:
         """Without a valid time from the hub the contact counts all the same; reports then bear our own clock."""
+        self._hub_answers = True
         unix = self._wall_clock() if utc is None else utc + UNIX_TIME_OF_ZIGBEE_EPOCH
         self._utc_minus_now = unix - now
         self._update.hub_answered(now, int(unix))

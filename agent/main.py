@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -30,13 +31,18 @@ from agent.device import Device
 from agent.errors import EXIT_OK, EXIT_RESTART, HanError, SettingsError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
+from agent.notify import Pulse, ServiceManager
+from agent.ports import Relay
 from agent.settings import Settings, load_device
 from agent.shell import drive
 from agent.update.commands import Running
 from agent.update.database import open_database
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, LoggedEvent
+from agent.update.states import State
 from agent.zigbee.clusters import describe_endpoint
+from boards.raspberry_pi.board import open_board
+from boards.raspberry_pi.led import TICK_S, Light, StatusLed
 from boards.znp_radio import ZnpRadio
 
 
@@ -76,15 +82,22 @@ def _run(config: Path) -> int:
         opened = open_places(places, stack)
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
-        device = _device(settings, places, opened, handover, version, journal)
+        board = open_board(settings)
+        device = _device(settings, places, opened, handover, version, journal, board.relay)
         log = structlog.get_logger()
         log.info("running", role=settings.role, version=str(version), slot=handover.slot.name, trial=handover.trial)
         _record(handover, journal)
-        return asyncio.run(_drive(device, _radio(settings)))
+        return asyncio.run(_drive(device, _radio(settings), board.led))
 
 
 def _device(
-    settings: Settings, places: Places, opened: OpenPlaces, handover: Handover, version: Version, journal: Journal
+    settings: Settings,
+    places: Places,
+    opened: OpenPlaces,
+    handover: Handover,
+    version: Version,
+    journal: Journal,
+    relay: Relay | None,
 ) -> Device:
     control = SlotsControl(opened.store, opened.areas, handover.slot)
     base = Base(
@@ -97,6 +110,7 @@ def _device(
         journal=journal,
         rng=random.SystemRandom(),
         log=_log,
+        relay=relay,
     )
     return build_device(base)
 
@@ -128,18 +142,53 @@ def _radio(settings: Settings) -> ZnpRadio:
     )
 
 
-async def _drive(device: Device, radio: ZnpRadio) -> int:
+async def _drive(device: Device, radio: ZnpRadio, led: StatusLed | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    manager = ServiceManager.from_environment(os.environ)
+    pulse = Pulse(manager)
+    look = _watcher(device, stop, manager, pulse)
+    light = asyncio.create_task(_shine(led, device)) if led else None
+    try:
+        await drive(device, radio, time.monotonic, stop, look, pulse.interval_s)
+    finally:
+        manager.stopping()
+        if light and led:
+            light.cancel()
+            led.show(Light.DARK, 0.0)
+    return EXIT_RESTART if device.restart else EXIT_OK
+
+
+def _watcher(device: Device, stop: asyncio.Event, manager: ServiceManager, pulse: Pulse) -> Callable[[], None]:
+    """What follows every turn of the driver: a word to the service manager, and the end when the device asks for it."""
+    told = False
 
     def look() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            manager.ready("the radio answers")
+        pulse.beat(device.next_deadline(), time.monotonic())
         if device.restart:
             stop.set()
 
-    await drive(device, radio, time.monotonic, stop, look)
-    return EXIT_RESTART if device.restart else EXIT_OK
+    return look
+
+
+async def _shine(led: StatusLed, device: Device) -> None:
+    while True:
+        led.show(_light(device), time.monotonic())
+        await asyncio.sleep(TICK_S)
+
+
+def _light(device: Device) -> Light:
+    if device.restart or device.update_state in (State.ACTIVATING, State.TRIAL):
+        return Light.FLASH
+    if not device.hub_answers:
+        return Light.SLOW
+    return Light.QUICK if device.update_state is State.DOWNLOADING else Light.STEADY
 
 
 if __name__ == "__main__":

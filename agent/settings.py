@@ -84,6 +84,13 @@ class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     tries: int = 3  # starts that a trial may use
 
 
+class BoardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the agent's pins are: a relay (HCALCS), a status LED. Without a profile it touches no pin."""
+
+    profile: str = ""  # a name of boards/profiles (han-agent board list), or the path of a TOML file of your own
+    pins: Path = Path("pins")  # folder where the levels that were driven last are kept; relative to the file's folder
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """device.toml"""
 
@@ -96,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ota: OtaSettings = OtaSettings()
     tunnel: TunnelSettings = TunnelSettings()
     health: HealthSettings = HealthSettings()
+    board: BoardSettings = BoardSettings()
 
 
 T = TypeVar("T")
@@ -140,7 +148,11 @@ def load_device(path: Path) -> Settings:
     folder = path.resolve().parent
     _check_install_code(settings.radio.install_code, path)
     absolute = {name: folder / getattr(storage, name) for name in storage.__struct_fields__}
-    return msgspec.structs.replace(settings, storage=StorageSettings(**absolute))
+    board = settings.board
+    if board.profile.endswith(".toml"):
+        board = msgspec.structs.replace(board, profile=str(folder / board.profile))
+    board = msgspec.structs.replace(board, pins=folder / board.pins)
+    return msgspec.structs.replace(settings, storage=StorageSettings(**absolute), board=board)
 
 
 def _check_install_code(text: str, path: Path) -> None:

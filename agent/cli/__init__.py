@@ -23,6 +23,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "keys": ("agent.cli.keys", "Make test identities: keys, certificates, install codes."),
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
+    "board": ("agent.cli.board", "What machine this is, which radio answers, whether the pins are wired."),
     "flash": ("agent.cli.flash", "Program the radio over its serial bootloader."),
     "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
 }

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Protocol, get_args
 
+from agent.diary import Diary
 from agent.errors import FormatError
 from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, format_eui
 from agent.gbcs.assembler import MessageAssembler
@@ -76,6 +77,7 @@ class Device:
         self._receiver = parts.receiver
         self._log = log
         self._wall_clock = wall_clock
+        self._diary = Diary(parts.journal.facts)
         self._assembler = MessageAssembler()
         self._utc_minus_now: float | None = None
         self._started = False
@@ -93,6 +95,7 @@ class Device:
 
     def receive(self, event: RadioEvent, now: float) -> None:
         """Something came up from the radio."""
+        self._diary.heard(event)
         self._endpoint.receive(event, now)
         self._settle(now)
 
@@ -145,6 +148,13 @@ class Device:
             self._hub_answered(event.utc, now)
         else:
             self._log(_words(type(event).__name__), **_facts(event))
+        self._diary.note(event, self._utc(now))
+
+    def cancel_update(self, reason: str, now: float) -> bool:
+        """The engineer drops a transfer or a pending image. False when there is none to drop."""
+        cancelled = self._update.cancel(reason)
+        self._settle(now)
+        return cancelled
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:

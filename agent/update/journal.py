@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from agent.update.database import Database
+from agent.update.facts import Facts
 from agent.update.states import State, allowed
 
 COUNTER_STEP_BITS = 20  # a new journal starts its counter at (wall-clock seconds << 20): above all that was used before
@@ -74,6 +75,7 @@ class Journal:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
+        self.facts = Facts(database)
         database.migrate()
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -22,7 +22,7 @@ from agent.gbcs.assembler import MessageAssembler
 from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
 from agent.update import commands as order
-from agent.update.journal import Journal, LoggedEvent
+from agent.update.journal import Journal, LoggedEvent, Record
 from agent.update.machine import UpdateMachine
 from agent.update.orders import Orders
 from agent.update.outbox import Outbox
@@ -150,11 +150,12 @@ class Device:
             self._log(_words(type(event).__name__), **_facts(event))
         self._diary.note(event, self._utc(now))
 
-    def cancel_update(self, reason: str, now: float) -> bool:
-        """The engineer drops a transfer or a pending image. False when there is none to drop."""
+    def cancel_update(self, reason: str, now: float) -> Record | None:
+        """The engineer drops a transfer or a pending image: what it was. None when there is none to drop."""
+        before = self._update.record
         cancelled = self._update.cancel(reason)
         self._settle(now)
-        return cancelled
+        return before if cancelled else None
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:

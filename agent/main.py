@@ -15,25 +15,26 @@ import random
 import signal
 import sys
 import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from pathlib import Path
 
 import structlog
 
-from agent import logs
+from agent import control_socket, logs, presence
 from agent.assembly import Base, build_device
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
 from agent.boot.slots import capacity_octets
 from agent.device import Device
-from agent.errors import EXIT_OK, EXIT_RESTART, HanError, SettingsError
+from agent.errors import EXIT_OK, EXIT_RESTART, HanError, SettingsError, StorageError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
 from agent.settings import Settings, load_device
-from agent.shell import drive
+from agent.shell import Driver
 from agent.update.commands import Running
 from agent.update.database import open_database
+from agent.update.facts import FactName
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, LoggedEvent
 from agent.zigbee.clusters import describe_endpoint
@@ -73,14 +74,15 @@ def _run(config: Path) -> int:
         raise SettingsError("started without a first stage: use han-agent run --config FILE")
     with ExitStack() as stack:
         places = Places.load(config)
+        stack.enter_context(presence.hold(settings.storage.database))
         opened = open_places(places, stack)
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
         device = _device(settings, places, opened, handover, version, journal)
         log = structlog.get_logger()
         log.info("running", role=settings.role, version=str(version), slot=handover.slot.name, trial=handover.trial)
-        _record(handover, journal)
-        return asyncio.run(_drive(device, _radio(settings)))
+        _record(handover, version, journal)
+        return asyncio.run(_drive(device, _radio(settings), control_socket.socket_path(settings.storage.database)))
 
 
 def _device(
@@ -105,8 +107,11 @@ def _log(event: str, /, **facts: object) -> None:
     structlog.get_logger().info(event, **facts)
 
 
-def _record(handover: Handover, journal: Journal) -> None:
-    """What the first stage met belongs into the security log, where it outlives the console."""
+def _record(handover: Handover, version: Version, journal: Journal) -> None:
+    """What runs, and what the first stage met: into the journal, where it outlives the console."""
+    journal.facts.note(
+        FactName.STARTED, time.time(), slot=handover.slot.name, version=str(version), trial=handover.trial
+    )
     for event in handover.events:
         journal.log(LoggedEvent("security", None, event.code, f"slot {event.slot.name}: {event.message}", ""))
         _log("firmware verification failed", code=f"0x{event.code:04X}", slot=event.slot.name, reason=event.message)
@@ -128,7 +133,7 @@ def _radio(settings: Settings) -> ZnpRadio:
     )
 
 
-async def _drive(device: Device, radio: ZnpRadio) -> int:
+async def _drive(device: Device, radio: ZnpRadio, control: Path) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,7 +143,21 @@ async def _drive(device: Device, radio: ZnpRadio) -> int:
         if device.restart:
             stop.set()
 
-    await drive(device, radio, time.monotonic, stop, look)
+    driver = Driver(device, radio, time.monotonic, look)
+
+    def answer(command: str) -> control_socket.Fields:
+        if command != "cancel-update":
+            return {"error": f"no command {command!r}"}
+        dropped = device.cancel_update("the engineer asked for it", time.monotonic())
+        driver.wake()
+        return {"cancelled": dropped and dropped.outline()}
+
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(control_socket.serve(control, answer))
+        except StorageError as error:  # nobody can cancel then; the device itself does its work
+            _log("no control socket", reason=str(error))
+        await driver.run(stop)
     return EXIT_RESTART if device.restart else EXIT_OK
 
 

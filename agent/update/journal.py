@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from agent.image.version import Version
 from agent.update.database import Database
 from agent.update.facts import Facts
 from agent.update.states import State, allowed
@@ -33,6 +34,17 @@ class Record:
     image_hash: bytes = b""
     activate_at_utc: int | None = None
     version_before: int = 0
+
+    def outline(self) -> dict[str, str | int]:
+        """What people ask of it."""
+        return {
+            "state": self.state.value,
+            "update_id": self.update_id,
+            "version": str(Version.from_file_version(self.file_version)),
+            "slot": self.slot,
+            "offset_octets": self.offset_octets,
+            "total_octets": self.total_octets,
+        }
 
 
 @dataclass(frozen=True, slots=True)

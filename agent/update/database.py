@@ -79,7 +79,7 @@ class Database:
         if self._depth:
             yield
             return
-        self._run("BEGIN IMMEDIATE")
+        self._run("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
         self._depth += 1
         try:
             yield

@@ -147,6 +147,11 @@ class Journal:
         row = self._database.row("SELECT value FROM counter WHERE name = ?", name)
         return int(row[0]) if row else none
 
+    def accepted_counters(self) -> dict[tuple[int, int], int]:
+        """The last accepted counters by originator and message code."""
+        rows = self._database.rows("SELECT name, value FROM counter WHERE name LIKE '____/%' ORDER BY name")
+        return {(int(name[5:], 16), int(name[:4], 16)): int(value) for name, value in rows}
+
     def set_counter(self, name: str, value: int) -> None:
         """GBCS counters have 64 unsigned bits, SQLite integers 63: so stored as text."""
         self._database.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", name, str(value))

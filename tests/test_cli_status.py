@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.device_folder import NEW, DeviceFolder, make_device
 
 from agent import presence
 from agent.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE
 from flash.identity import ACB, SUPPLIER
 from tests.boot_factory import image_hash
+from tests.device_folder import NEW, DeviceFolder, make_device
 
 
 @pytest.fixture

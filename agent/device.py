@@ -164,6 +164,7 @@ class Device:
             case ota_events.ImageOffered(image):
                 self._update.offered(image.file_version, image.image_size)
             case ota_events.TransferComplete():
+                self._log("transfer complete", **asdict(self._endpoint.ota.progress()))
                 self._update.transfer_complete()
             case ota_events.TransferAborted(reason):
                 self._update.transfer_aborted(reason)
@@ -181,6 +182,7 @@ class Device:
             case tunnel_server.TunnelOpened(state):
                 self._assembler.reset()
                 self._journal.set_tunnel(json.dumps(asdict(state)))
+                self._outbox.tunnel_opened(now)
                 self._log("tunnel open", tunnel=state.tunnel, maximum_octets=state.peer_maximum_octets)
             case tunnel_server.TunnelClosed(reason):
                 self._assembler.reset()
@@ -197,6 +199,7 @@ class Device:
                 if handle is not None:
                     self._outbox.not_delivered(handle, now)
                 self._log("message refused by the hub", status=status)
+                self._endpoint.joining.announce()  # a hub opens the tunnel again when it hears Device_annce
 
     def _unanswered(self, apply: bool) -> None:
         """Attribute 0x000C decides what a hub that never answers the Upgrade End leads to."""

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from agent.boot.area import explain
-from agent.errors import StorageError
+from agent.errors import HanError, StorageError
 
 Fields = dict[str, object]
 Answer = Callable[[str], Fields]  # of a command's name
@@ -76,7 +76,12 @@ def _answer(line: bytes, answer: Answer) -> Fields:
     except (ValueError, RecursionError):
         return {"error": "not one line of JSON"}
     command = fields.get("command") if isinstance(fields, dict) else None
-    return answer(command) if isinstance(command, str) else {"error": "names no command"}
+    if not isinstance(command, str):
+        return {"error": "names no command"}
+    try:
+        return answer(command)
+    except HanError as error:
+        return {"error": str(error)}
 
 
 def _listen(path: Path) -> socket.socket:

@@ -150,12 +150,12 @@ class Device:
             self._log(_words(type(event).__name__), **_facts(event))
         self._diary.note(event, self._utc(now))
 
-    def cancel_update(self, reason: str, now: float) -> Record | None:
-        """The engineer drops a transfer or a pending image: what it was. None when there is none to drop."""
+    def cancel_update(self, reason: str, now: float) -> tuple[Record, bool]:
+        """The engineer drops a transfer or a pending image: the update as it was, and whether it was dropped."""
         before = self._update.record
         cancelled = self._update.cancel(reason)
         self._settle(now)
-        return before if cancelled else None
+        return before, cancelled
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:

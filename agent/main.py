@@ -148,9 +148,9 @@ async def _drive(device: Device, radio: ZnpRadio, control: Path) -> int:
     def answer(command: str) -> control_socket.Fields:
         if command != "cancel-update":
             return {"error": f"no command {command!r}"}
-        dropped = device.cancel_update("the engineer asked for it", time.monotonic())
+        before, dropped = device.cancel_update("the engineer asked for it", time.monotonic())
         driver.wake()
-        return {"cancelled": dropped and dropped.outline()}
+        return {"cancelled": before.outline() if dropped else None, "state": before.state.value}
 
     async with AsyncExitStack() as stack:
         try:

@@ -109,9 +109,15 @@ def test_nobody_listens(path: Path) -> None:
 
 
 def test_an_error_of_the_device_is_the_callers(path: Path) -> None:
+    def answer(command: str) -> Fields:
+        if command == "full":
+            raise StorageError("disk full")
+        return {"error": f"no command {command!r}"}
+
     async def talk() -> None:
-        async with serve(path, lambda command: {"error": f"no command {command!r}"}):
-            with pytest.raises(StorageError, match="no command 'x'"):
-                await asyncio.to_thread(ask, path, "x")
+        async with serve(path, answer):
+            for command, says in (("x", "no command 'x'"), ("full", "disk full")):
+                with pytest.raises(StorageError, match=says):
+                    await asyncio.to_thread(ask, path, command)
 
     asyncio.run(talk())

@@ -27,7 +27,7 @@ class FactName(StrEnum):
     HUB = "hub"  # eui, short_address, endpoint
     HUB_LOST = "hub_lost"  # reason; gone once a hub was found
     CONTACT = "contact"  # link_quality (0 to 255), hub_has_time: the hub's last answer
-    LINK_KEY = "link_key"  # state, and what key establishment says of itself; never the key
+    LINK_KEY_FAILED = "link_key_failed"  # reason, detail, retry_s; gone once there is a key. Never a key
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ def describe(look: Look) -> Values:
         "hub": _fact(facts, FactName.HUB),
         "hub_lost": _fact(facts, FactName.HUB_LOST),
         "last_contact": _fact(facts, FactName.CONTACT),
-        "link_key": _fact(facts, FactName.LINK_KEY),
+        "link_key": _link_key(memory),
+        "link_key_failed": _fact(facts, FactName.LINK_KEY_FAILED),
         "certificates": _certificates(look),
         **_firmware(look),
         **_memory(memory),
@@ -97,6 +98,13 @@ def _named(kind: type[IntEnum], number: int) -> str:
 def _fact(facts: dict[str, Fact], name: FactName) -> Values | None:
     fact = facts.get(name)
     return None if fact is None else {**fact.values, "time": time_of(fact.utc)}
+
+
+def _link_key(memory: Memory | None) -> Values | None:
+    """With whom and how; its hash is key material and never shown."""
+    held = memory.hub_key if memory else {}
+    hub, suite = held.get("hub_eui"), held.get("suite")
+    return {"hub": format_eui(hub), "suite": suite} if isinstance(hub, int) else None
 
 
 def _certificates(look: Look) -> list[str]:

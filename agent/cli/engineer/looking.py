@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from agent.boot.places import Places
 from agent.errors import HanError
 from agent.gbcs.keystore import KeyStore
 from agent.settings import Settings, load_device
-from agent.update.database import read_database
+from agent.update.database import Database, read_database
 from agent.update.facts import Fact
 from agent.update.journal import Journal, LoggedEvent, Order, OutboxRow, Record
 
@@ -32,6 +33,12 @@ class Memory:
     accepted: dict[tuple[int, int], int]  # (originator, message code) to the last counter
     outbox: list[OutboxRow]
     events: list[LoggedEvent]
+    hub_key: dict[str, object]  # with which hub the chip shares a link key; empty when with none
+
+    @property
+    def key_material(self) -> list[bytes]:
+        """What of it must not leave the device: a hash of the link key is the key of a Trust Center swap-out."""
+        return [bytes.fromhex(str(self.hub_key["key_hash"]))] if "key_hash" in self.hub_key else []
 
 
 @dataclass(slots=True)
@@ -93,4 +100,11 @@ def read_memory(database: Path) -> Memory:
             accepted=journal.accepted_counters(),
             outbox=journal.undelivered(),
             events=journal.events(limit=EVENTS_READ),
+            hub_key=_read_hub_key(opened),
         )
+
+
+def _read_hub_key(opened: Database) -> dict[str, object]:
+    """Empty also for a journal of a program without key establishment."""
+    row = opened.row("SELECT state FROM hub_key WHERE id = 1") if opened.has_table("hub_key") else None
+    return json.loads(row[0]) if row and row[0] else {}

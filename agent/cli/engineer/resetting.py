@@ -130,7 +130,7 @@ def _forget(database: Database, journal: Journal, scope: Scope) -> None:
     if scope.journal:
         tables += ["journal", "outbox", "activation_order", "event"]
     if scope.network:
-        tables += ["tunnel"]
+        tables += [table for table in ("tunnel", "hub_key") if database.has_table(table)]
     words = [name for name, asked in (("network", scope.network), ("journal", scope.journal)) if asked]
     with journal.transaction():
         for table in tables:

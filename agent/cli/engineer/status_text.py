@@ -59,7 +59,10 @@ def _surroundings(status: Values) -> Iterator[str]:
         yield _line("last contact", f"{contact['time']}, link quality {'?' if quality is None else quality}{timed}")
     else:
         yield _line("last contact", NEVER)
-    yield _line("link key", _words(status["link_key"]) if status["link_key"] else "no key establishment recorded")
+    key, failed = status["link_key"], status["link_key_failed"]
+    yield _line("link key", f"held with {key['hub']}, suite {key['suite']}" if key else "none established")
+    if failed:
+        yield _line("  failing", f"{failed['reason']} {failed['detail']}, {failed['time']}")
     yield _line("certificates", "; ".join(status["certificates"]) or "none")
 
 
@@ -68,10 +71,6 @@ def _network(network: Values) -> str:
         f"channel {network['channel']}, PAN {network['pan_id']}, extended PAN {network['extended_pan_id']}, "
         f"address {network['short_address']}, {network['logical_type'].replace('_', ' ')}, since {network['time']}"
     )
-
-
-def _words(values: Values) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
 
 
 def _firmware(status: Values) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from agent.update.database import open_database
 from agent.update.facts import FactName
 from agent.update.journal import Journal, LoggedEvent, Order, OutboxRow, Record
 from agent.update.states import State
+from agent.zigbee.tunnel_server import TunnelState
 from flash.identity import ACB, SUPPLIER, Identities, new_identities
 from tests.boot_factory import image_hash, small_image
 from tests.image_factory import make_key
@@ -125,7 +126,7 @@ class DeviceFolder:
             journal.accept(ACB, 0x0129, 7)
             journal.set_order("dated", Order(b"\xdf\x09", image_hash(NEW), STARTED_UTC + 3600))
             journal.post(OutboxRow(str(counter), "receipt", b"\xdf\x09" * 30, "0123456789ab"))
-            journal.set_tunnel('{"tunnel": 5}')
+            journal.set_tunnel(json.dumps(asdict(TunnelState(5, 0, 1, 0x02DB_0000_0000_0C4F, 1500))))
             journal.log(LoggedEvent("event", None, 0, "download starts version=1.0.1", "0123456789ab"))
             journal.log(LoggedEvent("security", STARTED_UTC, 0x8F3D, "MAC does not verify", ""))
             journal.log(LoggedEvent("event", STARTED_UTC, 0x8F43, "update confirmed", "0123456789ab"))

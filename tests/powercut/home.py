@@ -132,6 +132,4 @@ class CutHome(Home):
 
     def answered(self, request: Request) -> bool:
         """Whether the command has its response."""
-        return any(
-            isinstance(one.payload, ActivateFirmwareResponse) and one.answers == request for one in self.reports
-        )
+        return any(isinstance(one.payload, ActivateFirmwareResponse) and one.answers == request for one in self.reports)

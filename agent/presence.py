@@ -49,6 +49,7 @@ def hold(database: Path) -> Iterator[None]:
     except OSError as error:
         raise explain(error, path, "make") from None
     try:
+        give_to_owner(descriptor, path.parent)
         for _ in range(TRIES):
             if _take(descriptor, fcntl.LOCK_EX):
                 break
@@ -60,6 +61,13 @@ def hold(database: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """A file that root makes in the device's folder is the device's, or the device could not use it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _take(descriptor: int, kind: int) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import StorageError
+from agent.presence import give_to_owner
 
 KEY_FILE = re.compile(r"([0-9A-Fa-f]{16})-(ds|ka)(-pending)?\.(pem|key|csr)")
 
@@ -66,6 +67,7 @@ def write_file(path: Path, octets: bytes, mode: int) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(octets)
+            give_to_owner(descriptor, path.parent)
             file.flush()
             os.fsync(descriptor)
         temporary.replace(path)

@@ -15,6 +15,7 @@ import pytest
 from agent import presence
 from agent.control_socket import Fields, ask, serve, socket_path
 from agent.errors import StorageError
+from flash.key_folder import write_file
 
 HOLD = """
 import sys, time
@@ -53,6 +54,16 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert presence.holder(database) is None
     with pytest.raises(StorageError, match=r"agent\.db\.lock"), presence.hold(database):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+def test_what_root_makes_is_the_devices(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4321, 4322)
+    with presence.hold(tmp_path / "agent.db"):
+        pass
+    write_file(tmp_path / "x.key", b"key", 0o600)
+    owners = [(path.stat().st_uid, path.stat().st_gid) for path in sorted(tmp_path.iterdir())]
+    assert owners == [(4321, 4322)] * 2
 
 
 @pytest.fixture

@@ -31,12 +31,11 @@ from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.reports import Parties, Reports
 from agent.update.staging import SupplierCheck
-from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_endpoint
+from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_basic, describe_endpoint
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointOptions
 from agent.zigbee.joining import Joining
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
-from agent.zigbee.servers import BasicInfo
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.tunnel_server import TunnelServer, TunnelState
 
@@ -139,7 +138,7 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     settings = base.settings
     clock = HubClock()
     description = describe_endpoint(settings.role, settings.radio.endpoint, settings.radio.profile)
-    basic = BasicInfo("HAN agent", settings.role.upper(), settings.image.hardware_version, str(base.running.version))
+    basic = describe_basic(settings.role, settings.image.hardware_version, str(base.running.version))
     logical_type = LOGICAL_TYPES[settings.radio.logical_type]
     joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock)
     tunnel = TunnelServer(settings.tunnel, _journalled_tunnel(base.journal))

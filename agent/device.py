@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Protocol, get_args
 
+from agent.diary import Diary
 from agent.errors import FormatError
 from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, format_eui
 from agent.gbcs.assembler import MessageAssembler
@@ -22,7 +23,7 @@ from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
 from agent.ports import Relay
 from agent.update import commands as order
-from agent.update.journal import Journal, LoggedEvent
+from agent.update.journal import Journal, LoggedEvent, Record
 from agent.update.machine import UpdateMachine
 from agent.update.orders import Orders
 from agent.update.outbox import Outbox
@@ -83,6 +84,7 @@ class Device:
         self._relay = parts.relay
         self._say = log
         self._wall_clock = wall_clock
+        self._diary = Diary(parts.journal.facts)
         self._assembler = MessageAssembler()
         self._utc_minus_now: float | None = None
         self._started = False
@@ -101,18 +103,25 @@ class Device:
 
     # --- agent.ports.Node ---------------------------------------------------------------------------------------------
 
+    def begin(self, now: float) -> None:
+        """The program has come up: confirm, revert or resume. Needs no radio: a trial without one must fail too."""
+        if self._started:
+            return
+        self._started = True
+        if self._relay:
+            self._log("relay", connected=self._relay.read())
+        self._update.start(now)
+        self._settle(now)
+
     def start(self, now: float) -> None:
-        """The radio is open (again). The first time: confirm, revert or resume, before anything goes on the air."""
-        if not self._started:
-            self._started = True
-            if self._relay:
-                self._log("relay", connected=self._relay.read())
-            self._update.start(now)
+        """The radio is open (again)."""
+        self.begin(now)
         self._endpoint.start(now)
         self._settle(now)
 
     def receive(self, event: RadioEvent, now: float) -> None:
         """Something came up from the radio."""
+        self._diary.heard(event)
         self._endpoint.receive(event, now)
         self._settle(now)
 
@@ -174,6 +183,14 @@ class Device:
             if isinstance(event, joining.HubLost):
                 self._hub_answers = False
             self._log(_words(type(event).__name__), **_facts(event))
+        self._diary.note(event, self._utc(now))
+
+    def cancel_update(self, reason: str, now: float) -> tuple[Record, bool]:
+        """The engineer drops a transfer or a pending image: the update as it was, and whether it was dropped."""
+        before = self._update.record
+        cancelled = self._update.cancel(reason)
+        self._settle(now)
+        return before, cancelled
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:

@@ -12,37 +12,32 @@ import importlib.resources
 import json
 import os
 import random
-import signal
 import sys
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import structlog
 
-from agent import logs
+from agent import control_socket, logs, presence
 from agent.assembly import Base, build_device
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
 from agent.boot.slots import capacity_octets
 from agent.device import Device
-from agent.errors import EXIT_OK, EXIT_RESTART, HanError, SettingsError
+from agent.errors import HanError, SettingsError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
-from agent.notify import Pulse, ServiceManager
 from agent.ports import Relay
+from agent.runtime import Runtime
 from agent.settings import Settings, load_device
-from agent.shell import drive
 from agent.update.commands import Running
 from agent.update.database import open_database
+from agent.update.facts import FactName
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, LoggedEvent
-from agent.update.states import State
 from agent.zigbee.clusters import describe_endpoint
 from boards.raspberry_pi.board import open_board
-from boards.raspberry_pi.led import TICK_S, Light, StatusLed
 from boards.znp_radio import ZnpRadio
 
 
@@ -79,6 +74,7 @@ def _run(config: Path) -> int:
         raise SettingsError("started without a first stage: use han-agent run --config FILE")
     with ExitStack() as stack:
         places = Places.load(config)
+        stack.enter_context(presence.hold(settings.storage.database))
         opened = open_places(places, stack)
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
@@ -86,8 +82,9 @@ def _run(config: Path) -> int:
         device = _device(settings, places, opened, handover, version, journal, board.relay)
         log = structlog.get_logger()
         log.info("running", role=settings.role, version=str(version), slot=handover.slot.name, trial=handover.trial)
-        _record(handover, journal)
-        return asyncio.run(_drive(device, _radio(settings), board.led))
+        _record(handover, version, journal)
+        control = control_socket.socket_path(settings.storage.database)
+        return asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
 
 
 def _device(
@@ -119,8 +116,11 @@ def _log(event: str, /, **facts: object) -> None:
     structlog.get_logger().info(event, **facts)
 
 
-def _record(handover: Handover, journal: Journal) -> None:
-    """What the first stage met belongs into the security log, where it outlives the console."""
+def _record(handover: Handover, version: Version, journal: Journal) -> None:
+    """What runs, and what the first stage met: into the journal, where it outlives the console."""
+    journal.facts.note(
+        FactName.STARTED, time.time(), slot=handover.slot.name, version=str(version), trial=handover.trial
+    )
     for event in handover.events:
         journal.log(LoggedEvent("security", None, event.code, f"slot {event.slot.name}: {event.message}", ""))
         _log("firmware verification failed", code=f"0x{event.code:04X}", slot=event.slot.name, reason=event.message)
@@ -140,55 +140,6 @@ def _radio(settings: Settings) -> ZnpRadio:
         endpoint.output_clusters,
         baudrate=radio.baudrate,
     )
-
-
-async def _drive(device: Device, radio: ZnpRadio, led: StatusLed | None) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    manager = ServiceManager.from_environment(os.environ)
-    pulse = Pulse(manager)
-    look = _watcher(device, stop, manager, pulse)
-    light = asyncio.create_task(_shine(led, device)) if led else None
-    try:
-        await drive(device, radio, time.monotonic, stop, look, pulse.interval_s)
-    finally:
-        manager.stopping()
-        if light and led:
-            light.cancel()
-            led.show(Light.DARK, 0.0)
-    return EXIT_RESTART if device.restart else EXIT_OK
-
-
-def _watcher(device: Device, stop: asyncio.Event, manager: ServiceManager, pulse: Pulse) -> Callable[[], None]:
-    """What follows every turn of the driver: a word to the service manager, and the end when the device asks for it."""
-    told = False
-
-    def look() -> None:
-        nonlocal told
-        if not told:
-            told = True
-            manager.ready("the radio answers")
-        pulse.beat(device.next_deadline(), time.monotonic())
-        if device.restart:
-            stop.set()
-
-    return look
-
-
-async def _shine(led: StatusLed, device: Device) -> None:
-    while True:
-        led.show(_light(device), time.monotonic())
-        await asyncio.sleep(TICK_S)
-
-
-def _light(device: Device) -> Light:
-    if device.restart or device.update_state in (State.ACTIVATING, State.TRIAL):
-        return Light.FLASH
-    if not device.hub_answers:
-        return Light.SLOW
-    return Light.QUICK if device.update_state is State.DOWNLOADING else Light.STEADY
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Driver:
     """One node on one radio, until ``stop`` is set or the node's owner raises out of ``on_progress``.
 
     ``turn_s``: a turn, and with it ``on_progress``, at least so often; None: only when there is something to do.
+    ``on_no_radio(error, again_s)``: a radio that is not there at the start is waited for; without it, ``run`` raises.
     """
 
     def __init__(
@@ -32,22 +33,27 @@ class Driver:
         clock: Callable[[], float],
         on_progress: Callable[[], None] = lambda: None,
         turn_s: float | None = None,
+        on_no_radio: Callable[[RadioError, float], None] | None = None,
     ) -> None:
         self._node = node
         self._radio = radio
         self._clock = clock
         self._on_progress = on_progress
         self._turn_s = turn_s
+        self._on_no_radio = on_no_radio
         self._wake = asyncio.Event()
         self._events: list[RadioEvent] = []
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Open the radio and drive until ``stop``. Raises RadioError when the first opening fails."""
-        await self._radio.open(self._event)
+        """Open the radio and drive until ``stop``. Raises RadioError when nobody wants to wait for it."""
         watcher = asyncio.create_task(self._wake_on(stop))
-        self._node.start(self._clock())
         try:
+            if self._on_no_radio is None:
+                await self._radio.open(self._event)
+                self._node.start(self._clock())
+            else:
+                await self._reopen(stop)
             while not stop.is_set():
                 self._step()
                 self._on_progress()
@@ -116,7 +122,9 @@ class Driver:
         while not stop.is_set():
             try:
                 await self._radio.open(self._event)
-            except RadioError:
+            except RadioError as error:
+                if self._on_no_radio is not None:
+                    self._on_no_radio(error, pause_s)
                 await self._pause(pause_s, stop)
                 pause_s = min(2 * pause_s, REOPEN_LIMIT_S)
                 continue

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.cli import keys_x509
 from agent.errors import EXIT_OK
 from agent.events import format_eui
 from flash.identity import DEFAULT_DEVICE, Identities, new_identities
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The one command of the group."""
+    """The commands of the group."""
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     new = commands.add_parser(
         "new",
@@ -23,12 +23,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "nothing is ever overwritten.",
     )
     new.add_argument("--directory", type=Path, required=True, metavar="DIR", help="where to put them")
-    new.add_argument("--device", type=_eui, default=DEFAULT_DEVICE, metavar="EUI", help="16 hex digits")
+    new.add_argument("--device", type=keys_x509.parse_eui, default=DEFAULT_DEVICE, metavar="EUI", help="16 hex digits")
     new.add_argument("--role", default="ppmid", help="ppmid or hcalcs (default ppmid)")
     new.add_argument("--json", action="store_true", help="print one JSON object instead")
+    words = "make signing requests for a device's two certificates, for a CA of your own"
+    keys_x509.configure_csr(commands.add_parser("csr", help=words, description=words))
+    words = "import X.509 certificates of a CA of your own: the device's, the ACB's, the supplier's"
+    keys_x509.configure_import(commands.add_parser("import", help=words, description=words))
 
 
 def run(args: argparse.Namespace) -> int:
+    """The subcommand."""
+    return {"new": _run_new, "csr": keys_x509.run_csr, "import": keys_x509.run_import}[args.command](args)
+
+
+def _run_new(args: argparse.Namespace) -> int:
     """Make them and say what goes where."""
     made = new_identities(args.directory, args.device, args.role, datetime.now(UTC))
     if args.json:
@@ -45,13 +54,6 @@ def run(args: argparse.Namespace) -> int:
     ):
         print(f"  {path}\n      {what}")
     return EXIT_OK
-
-
-def _eui(text: str) -> int:
-    digits = text.replace(":", "").replace("-", "")
-    if not re.fullmatch(r"[0-9A-Fa-f]{16}", digits):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an EUI of 16 hex digits")
-    return int(digits, 16)
 
 
 def _facts(made: Identities) -> dict[str, str]:

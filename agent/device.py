@@ -153,6 +153,7 @@ class Device:
             case ota_events.ImageOffered(image):
                 self._update.offered(image.file_version, image.image_size)
             case ota_events.TransferComplete():
+                self._log("transfer complete", **asdict(self._endpoint.ota.progress()))
                 self._update.transfer_complete()
             case ota_events.TransferAborted(reason):
                 self._update.transfer_aborted(reason)

@@ -90,6 +90,14 @@ def new_identities(directory: Path, device_eui: int, role: str, now: datetime) -
     return made
 
 
+def new_hub(directory: Path, hub_eui: int, now: datetime) -> None:
+    """The Communications Hub's own pairs, kept with the head end's: the bench's hub signs its CCS08 with them."""
+    issuer = _load_issuer(directory / "ca")
+    if issuer is None:
+        raise StorageError(f"{directory / 'ca'}: no test CA; make a device's identity first")
+    _new_pairs(directory / "head-end", hub_eui, lambda usage, key: device_certificate(issuer, hub_eui, usage, key, now))
+
+
 def install_code_crc(code: bytes) -> bytes:
     """CRC-16/X-25 of an install code, little-endian (ZigBee base device behaviour 10.1)."""
     crc = 0xFFFF

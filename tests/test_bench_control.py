@@ -30,7 +30,7 @@ from agent.events import (
 )
 from agent.gbcs import build
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import GbcsMessage
+from agent.gbcs.message import GbcsMessage, decode
 from agent.gbcs.use_cases import (
     ActivationOutcome,
     ActivationResult,
@@ -103,7 +103,7 @@ class LoneRadio:
             answer = tunnel.RequestTunnelResponse(5, 0, 1500)
             self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), 1, to_client=True))
         elif isinstance(command, tunnel.TransferData) and self.answers:
-            up = tunnel.TransferData(5, self.answer(GbcsMessage.decode(command.data)))
+            up = tunnel.TransferData(5, self.answer(decode(command.data)))
             self.zcl(ZclFrame(Cluster.TUNNELING, up.TO_CLIENT, up.encode(), 2, to_client=True))
 
     def answer(self, message: GbcsMessage) -> bytes:

@@ -34,6 +34,9 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY, log TEXT NOT NULL, utc INTEGER, code INTEGER NOT NULL, what TEXT NOT NULL,
         update_id TEXT NOT NULL) STRICT;
     """,
+    """
+    CREATE TABLE hub_key (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
+    """,
 )
 
 

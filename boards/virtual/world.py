@@ -204,6 +204,10 @@ class World:
             lost = RadioResult(RadioStatus.NO_NETWORK)
             self._later(CHIP_ANSWER_S, lambda: self._done(seat, generation, handle, lost))
             return
+        if request.destination >= 0xFFF8 and request.aps_security:
+            refused = RadioResult(RadioStatus.REFUSED, detail="no link key secures a broadcast")
+            self._later(CHIP_ANSWER_S, lambda: self._done(seat, generation, handle, refused))
+            return
         if request.destination >= 0xFFF8:
             self._broadcast(seat, request)
             self._later(self.latency_s, lambda: self._done(seat, generation, handle, OK))

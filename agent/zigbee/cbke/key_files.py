@@ -19,9 +19,8 @@ from pathlib import Path
 
 from agent.errors import FormatError, HanError, StorageError
 from agent.events import format_eui
-from agent.zigbee.cbke.certificates import CERTIFICATE_OCTETS, SUITE_1, SUITE_2
-from agent.zigbee.cbke.curves import SECT163K1, SECT283K1
-from agent.zigbee.cbke.ecqv import Credentials, check_credentials
+from agent.zigbee.cbke.certificates import CERTIFICATE_OCTETS, CURVES, SUITE_1, SUITE_2
+from agent.zigbee.cbke.ecqv import CertificateAuthority, Credentials, check_credentials
 
 #: What the setting ``key_establishment`` may say, with its suites.
 SUITES = {"suite-2": (SUITE_2,), "suite-1": (SUITE_1,), "both": (SUITE_1, SUITE_2), "off": ()}
@@ -36,9 +35,9 @@ _LABELS = {
     "private key": "private_key",
 }
 _OCTETS = {
-    "ca_public": {1 + SECT163K1.field.octets: SUITE_1, 1 + SECT283K1.field.octets: SUITE_2},
+    "ca_public": {1 + curve.field.octets: suite for suite, curve in CURVES.items()},
     "certificate": {octets: suite for suite, octets in CERTIFICATE_OCTETS.items()},
-    "private_key": {SECT163K1.field.octets: SUITE_1, SECT283K1.field.octets: SUITE_2},
+    "private_key": {curve.field.octets: suite for suite, curve in CURVES.items()},
 }
 
 
@@ -84,10 +83,48 @@ def parse_sets(text: str) -> dict[int, KeyText]:
     return found
 
 
-def format_set(ca_public: bytes, certificate: bytes, private_key: bytes) -> str:
-    """The text of a file, as ``parse_sets`` reads it."""
-    values = (("CA Public Key", ca_public), ("Device Implicit Cert", certificate), ("Device Private Key", private_key))
-    return "".join(f"{label}: {octets.hex().upper()}\n" for label, octets in values)
+def format_credentials(made: Credentials) -> str:
+    """The text of a file with one set, as ``parse_sets`` reads it."""
+    curve = CURVES[made.suite]
+    values = {
+        "CA Public Key": curve.encode(made.ca_public),
+        "Device Implicit Cert": made.certificate.octets,
+        "Device Private Key": made.private_key.to_bytes(curve.field.octets, "big"),
+    }
+    return _lines(values)
+
+
+def format_authority(authority: CertificateAuthority) -> str:
+    """The text of a test CA's file; it is a secret."""
+    curve = CURVES[authority.suite]
+    values = {
+        "CA IEEE Address": authority.eui.to_bytes(8, "big"),
+        "CA Public Key": authority.public,
+        "CA Private Key": authority.private_key.to_bytes(curve.field.octets, "big"),
+    }
+    return _lines(values)
+
+
+def parse_authority(text: str) -> CertificateAuthority:
+    """A test CA from its file. Raises FormatError when something is missing or does not fit together."""
+    lines = (line.partition(":") for line in text.splitlines())
+    try:
+        values = {label.strip(): bytes.fromhex(digits) for label, _, digits in lines}
+        eui, public = values["CA IEEE Address"], values["CA Public Key"]
+        private = int.from_bytes(values["CA Private Key"], "big")
+    except ValueError:
+        raise FormatError("test CA", 0, "a line is not hex") from None
+    except KeyError as missing:
+        raise FormatError("test CA", 0, f"no line {missing}") from None
+    suite = _OCTETS["ca_public"].get(len(public), 0)
+    curve = CURVES.get(suite)
+    if curve is None or not 0 < private < curve.n or curve.encode(curve.public(private)) != public:
+        raise FormatError("test CA", 0, "its private key and its public key do not belong together")
+    return CertificateAuthority(suite, int.from_bytes(eui, "big"), private, public)
+
+
+def _lines(values: dict[str, bytes]) -> str:
+    return "".join(f"{label}: {octets.hex().upper()}\n" for label, octets in values.items())
 
 
 def file_name(eui: int, suite: int) -> str:

@@ -176,6 +176,7 @@ class Device:
             case tunnel_server.TunnelOpened(state):
                 self._assembler.reset()
                 self._journal.set_tunnel(json.dumps(asdict(state)))
+                self._outbox.tunnel_opened(now)
                 self._log("tunnel open", tunnel=state.tunnel, maximum_octets=state.peer_maximum_octets)
             case tunnel_server.TunnelClosed(reason):
                 self._assembler.reset()
@@ -192,6 +193,7 @@ class Device:
                 if handle is not None:
                     self._outbox.not_delivered(handle, now)
                 self._log("message refused by the hub", status=status)
+                self._endpoint.joining.announce()  # a hub opens the tunnel again when it hears Device_annce
 
     def _unanswered(self, apply: bool) -> None:
         """Attribute 0x000C decides what a hub that never answers the Upgrade End leads to."""

@@ -10,6 +10,7 @@ import atexit
 import random
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -18,13 +19,13 @@ from tempfile import mkdtemp
 
 from agent.assembly import Base, build_device
 from agent.boot.control import SlotsControl
+from agent.boot.handover import Handover
 from agent.boot.state import Slot
 from agent.device import Device
 from agent.gbcs.keystore import KeyStore
 from agent.image.ota_form import Form
 from agent.image.version import Version
 from agent.settings import ImageSettings, OtaSettings, RadioSettings, Settings, StorageSettings, TunnelSettings
-from agent.update.database import Database
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal
 from agent.zigbee.cbke.ecqv import Credentials
@@ -40,6 +41,7 @@ from boards.bench.report import Report
 from boards.bench.request_log import RequestLog
 from boards.bench.settings import ZIGBEE_EPOCH, Activation, ActivationKind, ServerSettings
 from boards.bench.trust_center import CredentialsOf
+from boards.virtual.disk import Disk, PowerCut
 from boards.virtual.world import World
 from flash.identity import SUPPLIER, Identities, new_hub, new_identities
 from flash.image_sign import sign_trailer
@@ -89,16 +91,20 @@ class Home:
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     log: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    disk: Disk = field(default_factory=Disk)
+    on_disk: bool = False  # the journal too: see ``Rig``
+    starts_on: bool = True  # False: off until ``power_up``
 
     def __post_init__(self) -> None:
         self.identity = identity(self.role)
         self.world = World(self.seed, loss=self.loss)
         form = Form.GB_HCALCS if self.role == "hcalcs" else Form.GB_PPMID
-        self.rig = Rig(by_command_only=self.role == "hcalcs", form=form)
+        self.rig = Rig(by_command_only=self.role == "hcalcs", form=form, disk=self.disk, on_disk=self.on_disk)
         self.told: list[object] = []
         self.boots: list[str] = []
         self._start_hub()
-        self.device = self._boot()
+        if self.starts_on:
+            self.power_up()
 
     # --- the hub's side -----------------------------------------------------------------------------------------------
 
@@ -149,7 +155,7 @@ class Home:
             "activation": Activation(kind),
         }
         served = ServedImage(**{**fields, **changes})  # type: ignore[arg-type]
-        if octets is not None:
+        if octets is not None or (self.role == "hcalcs" and served.activation.kind is not ActivationKind.WAIT):
             self.backhaul.offer(served, self.world.now)  # the hub serves what a careful head end would not send
         elif self.role == "hcalcs":
             self.backhaul.update_firmware(served, [DEVICE_EUI], self.world.now)
@@ -168,8 +174,16 @@ class Home:
 
     # --- the device's side --------------------------------------------------------------------------------------------
 
+    def power_up(self) -> None:
+        """The first stage, then the program that it starts."""
+        self.device = self._boot()
+
+    def choose(self) -> Handover:
+        """The first stage alone."""
+        return self.rig.choose()
+
     def _boot(self) -> Device:
-        handover = self.rig.choose()
+        handover = self.choose()
         self.boots.append(str(self.rig.running.version))
         control = SlotsControl(self.rig.store, self.rig.areas, handover.slot)
         state = self.rig.store.load().state
@@ -180,7 +194,7 @@ class Home:
             slot_octets=self.rig.areas[Slot.A].size_octets - 4096,
             security_counter=state.security_counter if state else 0,
             trusted_keys=self.rig.trusted,
-            journal=Journal(Database(self.rig.connection), wall_clock=lambda: STARTED_UTC + self.world.now),
+            journal=Journal(self.rig.open_database(), wall_clock=lambda: STARTED_UTC + self.world.now),
             rng=random.Random(self.seed + len(self.boots)),
             log=self._log,
             options=EndpointOptions(answers_zdo=True),
@@ -243,12 +257,15 @@ class Home:
     def restart(self) -> None:
         """The program ends and the first stage runs."""
         self.world.detach(DEVICE_EUI)
-        self.device = self._boot()
+        self.rig.close_database()
+        self.power_up()
 
     def lose_power(self) -> None:
         """The machine goes off and on: unsynced writes are gone, the chip keeps its network."""
         self.world.detach(DEVICE_EUI)
         self.rig.disk.lose_power()
+        with suppress(PowerCut):
+            self.rig.close_database()
         self.rig.disk.power_on()
         self.rig.boot_number += 1
-        self.device = self._boot()
+        self.power_up()

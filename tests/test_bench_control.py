@@ -101,7 +101,7 @@ class LoneRadio:
         command = tunnel.decode_to_server(frame.command, frame.payload)
         if isinstance(command, tunnel.RequestTunnel):
             answer = tunnel.RequestTunnelResponse(5, 0, 1500)
-            self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), 1, to_client=True))
+            self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), frame.sequence, to_client=True))
         elif isinstance(command, tunnel.TransferData) and self.answers:
             up = tunnel.TransferData(5, self.answer(decode(command.data)))
             self.zcl(ZclFrame(Cluster.TUNNELING, up.TO_CLIENT, up.encode(), 2, to_client=True))
@@ -189,6 +189,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
                 {"command": "activate", "devices": [HCALCS], "hash": "12"},
                 {"command": "activate", "devices": [HCALCS], "hash": "12" * 32, "at": "later"},
                 {"command": "pause", "seconds": "5"},
+                {"command": "update-firmware", "path": path, "devices": [HCALCS], "activate": "now"},
                 {"command": "fly"},
                 b"hello\n",
                 b"[]\n",
@@ -196,7 +197,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
             )
 
     answers = asyncio.run(scenario())
-    assert [answer["ok"] for answer in answers] == [True] * 7 + [False] * 10
+    assert [answer["ok"] for answer in answers] == [True] * 7 + [False] * 11
     network = answers[0]["network"]
     assert network == {"hub_eui": "00DB1234567890B2", "channel": 20, "pan_id": "0x1A62"}
     (image,) = answers[3]["images"]  # type: ignore[misc]
@@ -209,6 +210,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
         "64 hex digits",
         "not now, wait",
         "not a number",
+        "holds its image until 11.3",
         "no command 'fly'",
         "not a JSON object",
         "not a JSON object",

@@ -18,7 +18,7 @@ from agent.zigbee import ota_messages as ota
 from agent.zigbee import tunnel_messages as tunnel
 from agent.zigbee.cbke.install_code import add_crc
 from agent.zigbee.clusters import Cluster
-from agent.zigbee.zcl import ZclStatus
+from agent.zigbee.zcl import ZclFrame, ZclStatus
 from boards.bench import happenings
 from boards.bench.happenings import (
     BadFrame,
@@ -300,6 +300,19 @@ def test_silence_is_asked_again() -> None:
     it.until(TunnelNotOpened)
     it.device.tunnel_answers = True
     assert it.until(TunnelOpened)
+
+
+def test_an_answer_to_an_older_request_opens_nothing() -> None:
+    it = pair(tunnel_answers=False)
+    it.until(TunnelNotOpened)
+    it.run(31.0)  # asked again by now
+    first, second = it.device.frames(Cluster.TUNNELING)[:2]
+    octets = tunnel.RequestTunnelResponse(9, 0, 1500).encode()
+    it.device.answer(ZclFrame(Cluster.TUNNELING, 0, octets, first.sequence, to_client=True))
+    it.run(1.0)
+    assert it.all(TunnelOpened) == []
+    it.device.answer(ZclFrame(Cluster.TUNNELING, 0, octets, second.sequence, to_client=True))
+    assert it.until(TunnelOpened) == TunnelOpened(EUI, 9, 1500)
 
 
 def test_reopened_when_the_device_announces_itself(joined: Pair) -> None:

@@ -211,4 +211,8 @@ def test_silence_in_the_middle_of_an_exchange_is_survived() -> None:
     home.run(600.0)
     home.world.blocked.clear()
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 3_600.0)
-    assert {failure["reason"] for failure in home.logged("link key failed")} <= {"time out", "time-out", "not delivered"}
+    assert {failure["reason"] for failure in home.logged("link key failed")} <= {
+        "time out",
+        "time-out",
+        "not delivered",
+    }

@@ -68,6 +68,18 @@ def test_a_trial_without_an_answer_from_the_hub_goes_back_and_reports_failure() 
     assert len(rig.reports) == 1
 
 
+def test_an_image_whose_trial_failed_is_not_fetched_again_but_another_is() -> None:
+    rig = on_trial(Rig())
+    rig.machine.handle_timer(190.0)
+    rig.start(191.0).hub_answered(195.0, UTC + 195)
+    rig.machine.offered(NEW.file_version, len(FILE))
+    (decline,) = rig.of(Decline)
+    assert isinstance(decline, Decline)
+    assert "failed its trial" in decline.reason
+    rig.machine.offered(NEWER.file_version, len(FILE))
+    assert rig.machine.state is State.DOWNLOADING
+
+
 def test_a_trial_that_never_comes_up_spends_its_tries_and_goes_back() -> None:
     rig = staged(Rig())
     rig.machine.activate_now()
@@ -278,3 +290,13 @@ def test_no_order_of_events_runs_an_image_that_was_not_verified(events: list[str
         )
     ended = [report.split()[1] for report in rig.reports]
     assert ended.count("True") <= 2
+
+
+@pytest.mark.parametrize("started", [7.572999999999945, 0.1, 1e9 + 0.3])
+def test_a_trial_is_decided_at_its_very_deadline_however_the_sum_rounds(started: float) -> None:
+    rig = on_trial(Rig(), started)
+    rig.machine.hub_answered(started + 0.1, UTC)
+    deadline = rig.machine.next_deadline()
+    assert deadline is not None
+    rig.machine.handle_timer(deadline)
+    assert rig.slot_state(Slot.B) is SlotState.CONFIRMED

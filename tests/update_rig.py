@@ -29,6 +29,8 @@ from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, OutboxRow, Record
 from agent.update.machine import UpdateMachine
 from boards.virtual.disk import Disk
+from boards.virtual.disk.files import DiskFiles
+from boards.virtual.disk.sqlite import DiskConnection
 from tests.image_factory import HEADER, craft, make_key, ota
 
 SLOT_OCTETS = 64 * 1024
@@ -74,15 +76,20 @@ class Posted:
 
 @dataclass
 class Rig:
-    """One device. Keep it over restarts; ``machine`` is the running program's."""
+    """One device. Keep it over restarts; ``machine`` is the running program's.
+
+    ``on_disk``: the database lies on the disk with everything else, and shares its operations and its power.
+    """
 
     by_command_only: bool = False
     form: Form = Form.GB_PPMID
     disk: Disk = field(default_factory=Disk)
-    connection: Connection = field(default_factory=lambda: sqlite3.connect(":memory:", isolation_level=None))
+    on_disk: bool = False
     boot_number: int = 0
 
     def __post_init__(self) -> None:
+        self.files = DiskFiles(self.disk, "data")
+        self.connection: Connection | None = None
         self.areas = {slot: self.disk.area(f"slot {slot.name}", SLOT_OCTETS) for slot in Slot}
         self.store = BootStateStore(self.disk.area("boot state", STATE_OCTETS))
         self.trusted = {key_hash(make_key()): make_key().public_key()}
@@ -101,9 +108,11 @@ class Rig:
     def choose(self) -> Handover:
         """The first stage: which slot runs, and what it tells the program in it."""
         stage = FirstStage(self.store, self.areas, self.trusted, self.boot_number.to_bytes(16))
-        started = stage.choose()
-        stage.close()
-        assert started is not None
+        try:
+            started = stage.choose()
+        finally:
+            stage.close()
+        assert started is not None, "a device that boots nothing"
         with os.fdopen(started.descriptor, "rb") as copy:
             copy.seek(0)
             version = mcuboot.parse(copy.read(), allow_trailing=True).version
@@ -111,12 +120,27 @@ class Rig:
         self.running = Running(version, handover.slot.name, handover.image_hash, handover.trial)
         return handover
 
+    def open_database(self) -> Database:
+        """The program's own opening of its database."""
+        if self.on_disk:
+            self.connection = DiskConnection(self.files, "journal.db")
+        elif self.connection is None:
+            self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        return Database(self.connection)
+
+    def close_database(self) -> None:
+        """What a program does when it ends, and the kernel when the program is killed. Raises PowerCut."""
+        if self.on_disk and self.connection is not None:
+            connection, self.connection = self.connection, None
+            connection.close()
+
     def start(self, now: float = 0.0, *, new_boot: bool = False) -> UpdateMachine:
         """Power up: the first stage, then the first act of the program that it starts."""
         self.boot_number += new_boot
         handover = self.choose()
         control = SlotsControl(self.store, self.areas, handover.slot)
-        self.journal = Journal(Database(self.connection), wall_clock=lambda: UTC)
+        self.close_database()
+        self.journal = Journal(self.open_database(), wall_clock=lambda: UTC)
         slots = FirmwareSlots(control, self.areas, tries=3)
         self.machine = UpdateMachine(
             self.journal, slots, Posted(self.journal), self.running, self._policy(), random.Random(1)

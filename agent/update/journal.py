@@ -137,6 +137,14 @@ class Journal:
         """GBCS counters have 64 unsigned bits, SQLite integers 63: so stored as text."""
         self._database.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", name, str(value))
 
+    def failed_version(self) -> int:
+        """The file version whose activation failed last; 0 when none did."""
+        return self.counter("failed version")
+
+    def set_failed_version(self, file_version: int) -> None:
+        """Call it inside the transaction that reports the failure."""
+        self.set_counter("failed version", file_version)
+
     # --- reports ----------------------------------------------------------------------------------------------------
 
     def post(self, row: OutboxRow) -> None:

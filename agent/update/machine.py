@@ -168,6 +168,9 @@ class UpdateMachine:
             self._command(Decline("an activation is going on"))
         elif version <= self._running.version:
             self._command(Decline(f"version {version} is not above {self._running.version}, which runs"))
+        elif file_version == self._journal.failed_version():
+            # Our choice: as long as nothing else is offered, the device would fetch and try it for ever.
+            self._command(Decline(f"version {version} failed its trial on this device; offer another version"))
         elif same and self.state is State.DOWNLOADING and self._staging is not None:
             self._command(BeginDownload(self._staging.offset_octets, total_octets, file_version))
         elif same and self.state in PENDING:
@@ -363,14 +366,15 @@ class UpdateMachine:
         if self._restarting:
             return
         if self._trial_started is not None:
-            self._watch_trial(now, now - self._trial_started)
+            self._watch_trial(now, self._trial_started)
         elif self._activate_at is not None and self._activate_at <= now and self.state in PENDING:
             self._activate("its time has come")
 
-    def _watch_trial(self, now: float, uptime_s: float) -> None:
-        if self._contact and uptime_s >= self._policy.minimum_uptime_s:
+    def _watch_trial(self, now: float, started: float) -> None:
+        # The same sums as in ``next_deadline``: a difference may round below the limit at the very deadline.
+        if self._contact and now >= started + self._policy.minimum_uptime_s:
             self._confirm(now)
-        elif not self._contact and uptime_s >= self._policy.trial_limit_s:
+        elif not self._contact and now >= started + self._policy.trial_limit_s:
             self._trial_started = None
             self._note("trial failed", reason="the hub did not answer in time", limit_s=self._policy.trial_limit_s)
             self._slots.give_up()
@@ -386,6 +390,8 @@ class UpdateMachine:
         record = self.record
         with self._journal.transaction():
             self._reporter.activated(success=success, record=record, version=self._running.version, utc=utc)
+            if not success:
+                self._journal.set_failed_version(record.file_version)
             self._move(State.IDLE, **NOTHING_STORED)
         event = "update confirmed" if success else "update reverted"
         self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version))

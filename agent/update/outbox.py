@@ -61,6 +61,12 @@ class Outbox:
         sending.again_at = now + self._retry_s
         return sending.row
 
+    def tunnel_opened(self, now: float) -> None:
+        """What waits to be tried again goes at once: there is a tunnel that the hub knows."""
+        for sending in self._sending.values():
+            if sending.again_at is not None:
+                sending.again_at = now
+
     def take_settled(self, now: float) -> list[OutboxRow]:
         """Rows that are delivered from now on, durably."""
         settled = [

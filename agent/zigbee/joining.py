@@ -382,8 +382,15 @@ class Joining:
             self.key.forget_network()
             self._take_key_events(now)
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
-        self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, _CAPABILITY[self._logical_type]), BROADCAST_AWAKE)
+        self.announce()
         self._search(now)
+
+    def announce(self) -> None:
+        """Device_annce, on which a hub opens the tunnel anew."""
+        network = self.network
+        if network is not None:
+            capability = _CAPABILITY[self._logical_type]
+            self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, capability), BROADCAST_AWAKE)
 
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now

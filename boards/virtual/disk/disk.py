@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from agent.errors import StorageError
 from boards.virtual.disk.sectors import Sectors, Survival
@@ -27,13 +28,20 @@ class Operation:
 
     number: int
     area: str
-    kind: str  # write, erase or sync
+    kind: str  # write, erase, sync; of files also create, delete, truncate, sync names
     offset: int = 0
     length: int = 0
 
     def __str__(self) -> str:
-        where = "" if self.kind == "sync" else f" {self.offset}+{self.length}"
+        where = f" {self.offset}+{self.length}" if self.kind in ("write", "erase") else ""
         return f"#{self.number} {self.area} {self.kind}{where}"
+
+
+class Loses(Protocol):
+    """Something on the disk that has unsynced changes."""
+
+    def lose_power(self, survival: Survival, choose: random.Random) -> None:
+        """Settle them; afterwards all that is left is durable."""
 
 
 class Disk:
@@ -42,6 +50,7 @@ class Disk:
     def __init__(self, seed: int = 0) -> None:
         self._choose = random.Random(seed)
         self._sectors: dict[str, Sectors] = {}
+        self._others: dict[str, Loses] = {}
         self._cut_at: int | None = None
         self._cut = Cut.POWER
         self._survival = Survival.LOST
@@ -51,6 +60,10 @@ class Disk:
     def area(self, name: str, size_octets: int) -> DiskArea:
         """An area of its own; the same name gives the same octets again."""
         return DiskArea(self, name, size_octets, self._sectors.setdefault(name, Sectors()))
+
+    def attach(self, name: str, other: Loses) -> None:
+        """Put something else on the same power supply; it counts its operations with ``begin``."""
+        self._others[name] = other
 
     def cut_at(self, number: int, survival: Survival = Survival.LOST, cut: Cut = Cut.POWER) -> None:
         """End at operation ``number``, counted from now on, 1 being the next. Clears the list of operations."""
@@ -67,6 +80,8 @@ class Disk:
         """The power goes now, between two operations. Nothing works until ``power_on``."""
         for name in sorted(self._sectors):
             self._sectors[name].lose_power(survival, self._choose)
+        for name in sorted(self._others):
+            self._others[name].lose_power(survival, self._choose)
         self._off = True
 
     def begin(self, area: str, kind: str, offset: int = 0, length: int = 0) -> bool:

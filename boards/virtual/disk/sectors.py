@@ -60,6 +60,15 @@ class Sectors:
             self._durable[index] = _settle(versions, survival, choose)
         self._unsynced.clear()
 
+    def cut_off(self, size_octets: int) -> None:
+        """What lies beyond a file's end is gone for good: zeros when the file grows again. Nothing is unsynced now."""
+        first, kept = divmod(size_octets, SECTOR_OCTETS)
+        for index in [index for index in self._durable if index >= first]:
+            if index == first and kept:
+                self._durable[index] = self._durable[index][:kept].ljust(SECTOR_OCTETS, b"\0")
+            else:
+                del self._durable[index]
+
     def damage(self, offset: int, mask: int) -> None:
         """Flip the bits of ``mask`` in one octet, durably: the medium's own doing."""
         self.sync()

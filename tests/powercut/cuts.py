@@ -1,0 +1,39 @@
+"""What ends a run: the operation, and what the medium makes of it. Written and read as ``57:torn``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boards.virtual.disk import Cut, Survival
+
+KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCut:
+    """The operation, counted from the arming or from the start after the cut before; ``way`` names how it ends."""
+
+    operation: int
+    way: str
+
+    @property
+    def cut(self) -> Cut:
+        return Cut.KILL if self.way == KILL else Cut.POWER
+
+    @property
+    def survival(self) -> Survival:
+        return Survival.LOST if self.way == KILL else Survival[self.way.upper()]
+
+    def __str__(self) -> str:
+        return f"{self.operation}:{self.way}"
+
+    @classmethod
+    def parse(cls, text: str) -> PlannedCut:
+        """Raises ValueError."""
+        operation, way = text.split(":")
+        if way not in WAYS:
+            raise ValueError(f"{way} is none of {', '.join(WAYS)}")
+        return cls(int(operation), way)
+
+
+WAYS = (*(survival.name.lower() for survival in Survival), KILL)

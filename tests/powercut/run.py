@@ -1,0 +1,172 @@
+"""One run of a scenario with planned cuts, and the judgement of its end."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import imgtool.image
+import imgtool.keys
+
+from agent.boot.mark import read_mark
+from agent.boot.state import Slot, SlotState
+from agent.boot.store import Finding
+from agent.image.version import Version
+from agent.settings import OtaSettings
+from boards.virtual.disk import Disk, PowerCut
+from tests.home import DEVICE_EUI
+from tests.image_factory import make_key
+from tests.powercut.cuts import PlannedCut
+from tests.powercut.downloads import Download, watch
+from tests.powercut.home import CutHome
+from tests.powercut.scenarios import HOUR_S, Scenario
+from tests.update_rig import NEW, NEWER, image
+
+TRIES = 3
+
+
+@dataclass
+class Result:
+    """What a run came to. ``failure`` is empty when the end is an allowed one."""
+
+    scenario: str
+    seed: int
+    cuts: tuple[PlannedCut, ...]
+    operations: int = 0
+    cuts_made: int = 0
+    whole_starts: int = 0
+    finished: bool = False
+    octets_twice: int = 0
+    outcomes: int = 0
+    repeats: int = 0
+    failure: str = ""
+    where: list[str] = field(default_factory=list)
+
+    def command(self) -> str:
+        """What repeats this run."""
+        cuts = "".join(f" --cut {cut}" for cut in self.cuts)
+        return f"python -m tests.powercut --only {self.scenario} --seed {self.seed}{cuts}"
+
+
+def run(scenario: Scenario, cuts: Sequence[PlannedCut] = (), seed: int = 0) -> Result:
+    """Never raises for what the device does: an assertion, an error of ours and a bug alike are the failure."""
+    result = Result(scenario.name, seed, tuple(cuts))
+    with redirect_stderr(io.StringIO()):  # the first stage's log
+        try:
+            _walk(scenario, result)
+        except (Exception, PowerCut) as error:  # noqa: BLE001  # whatever it is, it is what the sweep looks for
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            result.failure = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+    return result
+
+
+def _walk(scenario: Scenario, result: Result) -> None:
+    home = _make(scenario, result)
+    try:
+        scenario.prepare(home)
+        home.arm()
+        scenario.drive(home)
+        result.finished = True
+        home.run(HOUR_S)  # nothing more may come
+        result.operations = len(home.disk.operations)
+        _judge_reports(scenario, home)
+        _judge_downloads(home, result)
+        _judge_rest(scenario, home)
+    finally:
+        result.where = home.cuts_made
+        result.cuts_made = len(home.cuts_made)
+        result.whole_starts = len(home.starts)
+        result.outcomes, result.repeats = len(home.outcomes), home.repeats
+        with suppress(PowerCut):
+            home.rig.close_database()
+
+
+def _make(scenario: Scenario, result: Result) -> CutHome:
+    return CutHome(
+        scenario.role,
+        ota=OtaSettings(block_octets=50),
+        disk=Disk(result.seed),
+        deaf=scenario.deaf,
+        stillborn=scenario.stillborn,
+        cuts=list(result.cuts),
+    )
+
+
+def _spent_every_try(home: CutHome) -> bool:
+    return sum(trial for _, trial in home.starts) >= TRIES
+
+
+def _judge_reports(scenario: Scenario, home: CutHome) -> None:
+    problems = [report.problem for report in home.reports if report.problem]
+    assert not problems, f"the head end refuses a message: {problems}"
+    successes = tuple(success for success, _ in home.outcomes)
+    spent = scenario.outcomes == (True,) and successes == (False,) and _spent_every_try(home)
+    assert successes == scenario.outcomes or spent, f"the head end was told {successes}, not {scenario.outcomes}"
+    assert home.receipts == [True] * scenario.receipts, f"receipts: {home.receipts}"
+    assert not home.journal.undelivered(), "a report is still on its way"
+    for success, version in home.outcomes:
+        assert success == (version == scenario.version) or not scenario.outcomes[0], f"told {success} of {version}"
+        assert version == home.rig.running.version, f"told that {version} runs"
+
+
+def _judge_downloads(home: CutHome, result: Result) -> None:
+    downloads = {}
+    for version in (NEW, NEWER):
+        file = home.file(version)
+        header_octets = file.index(image(version)[:32])
+        downloads[version.file_version] = Download(header_octets, home.ota.checkpoint_octets, len(file))
+    watch(home.world.seats[DEVICE_EUI].traffic, downloads)
+    result.octets_twice = sum(one.twice for one in downloads.values())
+    for version, one in downloads.items():
+        assert not one.below_floor, f"0x{version:08X}: asked again for octets {one.below_floor[:3]} below {one.floor}"
+        most = (result_cuts := len(home.cuts_made)) * (home.ota.checkpoint_octets + home.ota.block_octets)
+        assert one.twice <= most, f"{one.twice} octets twice after {result_cuts} cuts"
+
+
+def _judge_rest(scenario: Scenario, home: CutHome) -> None:
+    """The medium as it is now, a last loss of power, and the start after it."""
+    expected = scenario.version
+    if scenario.outcomes == (True,) and [success for success, _ in home.outcomes] == [False]:
+        expected = next(version for version, trial in home.starts if not trial)
+    assert home.rig.running.version == expected, f"{home.rig.running.version} runs, not {expected}"
+    _judge_slot(home, expected)
+    told, starts = len(home.reports), len(home.starts)
+    home.lose_power()
+    home.run(HOUR_S)
+    assert home.starts[starts:] == [(expected, False)], f"the next start ran {home.starts[starts:]}"
+    assert len(home.reports) == told, "reported again after one more start"
+    _judge_slot(home, expected)
+
+
+def _judge_slot(home: CutHome, expected: Version) -> None:
+    loaded = home.rig.store.load()
+    assert loaded.state is not None
+    assert loaded.finding is Finding.WHOLE, loaded.finding
+    slot = Slot[home.rig.running.slot]
+    record = loaded.state[slot]
+    assert (record.state, loaded.state.active) == (SlotState.CONFIRMED, slot), f"{slot} is {record.state.name}"
+    octets = home.rig.areas[slot].read_medium(0, record.image_octets)
+    assert octets == image(expected), "the slot holds other octets than were signed"
+    verdict = judge(octets)
+    assert verdict == "OK", f"imgtool says {verdict}"
+    mark = read_mark(home.rig.areas[slot])
+    assert mark is not None, "no confirmed mark"
+    assert mark.image_hash == hashlib.sha256(octets).digest()
+
+
+@cache
+def judge(octets: bytes) -> str:
+    """imgtool's own verdict on a slot's octets. Asked once for each content."""
+    with tempfile.TemporaryDirectory() as folder:
+        key, file = Path(folder) / "key.pem", Path(folder) / "image.bin"
+        key.write_text(make_key().export_key(format="PEM"))
+        file.write_bytes(octets)
+        verdict, *_ = imgtool.image.Image.verify(str(file), imgtool.keys.load(str(key)))
+    return str(verdict.name)

@@ -108,7 +108,7 @@ def new_hub(directory: Path, hub_eui: int, now: datetime) -> None:
     if issuer is None:
         raise StorageError(f"{ca}: no test CA; make a device's identity first")
     _new_pairs(folder, hub_eui, lambda usage, key: device_certificate(issuer, hub_eui, usage, key, now))
-    _new_certificate_sets(ca, folder, hub_eui)
+    new_certificate_sets(ca, folder, hub_eui)
 
 
 def _new_parties(made: Identities, now: datetime) -> Issuer:
@@ -136,7 +136,7 @@ def _new_device(made: Identities, issuer: Issuer, role: str, now: datetime) -> N
         return device_certificate(issuer, made.device_eui, usage, key, now)
 
     _new_pairs(made.device_keys, made.device_eui, certify)
-    _new_certificate_sets(made.certificate_authority, made.device_keys, made.device_eui)
+    new_certificate_sets(made.certificate_authority, made.device_keys, made.device_eui)
     for usage in Usage:
         _copy(made.device_keys, made.head_end_keys, f"{made.device_eui:016x}-{usage.value}.pem")
         _copy(made.head_end_keys, made.device_keys, f"{ACB:016x}-{usage.value}.pem")
@@ -146,8 +146,8 @@ def _new_device(made: Identities, issuer: Issuer, role: str, now: datetime) -> N
     _write(made.install_code_file, f"{made.install_code.hex().upper()}\n".encode(), 0o600)
 
 
-def _new_certificate_sets(ca: Path, folder: Path, eui: int) -> None:
-    """``<eui>-cbke-1.txt`` and ``-2.txt``. Raises StorageError."""
+def new_certificate_sets(ca: Path, folder: Path, eui: int) -> None:
+    """``<eui>-cbke-1.txt`` and ``-2.txt`` for a device or a hub, from the test CAs in ``ca``. Raises StorageError."""
     for suite in CBKE_CA_EUIS:
         made = issue(_load_authority(ca / f"cbke-{suite}.txt"), eui, secrets.SystemRandom())
         _write(folder / file_name(eui, suite), format_credentials(made).encode(), 0o600)

@@ -43,7 +43,7 @@ from boards.bench.settings import ZIGBEE_EPOCH, Activation, ActivationKind, Serv
 from boards.bench.trust_center import CredentialsOf
 from boards.virtual.disk import Disk, PowerCut
 from boards.virtual.world import World
-from flash.identity import SUPPLIER, Identities, new_hub, new_identities
+from flash.identity import SUPPLIER, Identities, new_certificate_sets, new_identities
 from flash.image_sign import sign_trailer
 from tests.image_factory import HEADER
 from tests.update_rig import NEW, Rig, image, ota_file
@@ -59,14 +59,14 @@ def identity(role: str) -> Identities:
     folder = Path(mkdtemp(prefix="han-agent-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = new_identities(folder, DEVICE_EUI, role, datetime(2026, 1, 1, tzinfo=UTC))
-    new_hub(folder, HUB_EUI, datetime(2026, 1, 1, tzinfo=UTC))
+    new_certificate_sets(made.certificate_authority, made.certificate_authority / "hub", HUB_EUI)
     return made
 
 
 @cache
 def hub_credentials(role: str, suites: tuple[int, ...]) -> dict[int, Credentials]:
     """The hub's own certificate sets."""
-    return load_credentials(identity(role).head_end_keys, HUB_EUI, suites)
+    return load_credentials(identity(role).certificate_authority / "hub", HUB_EUI, suites)
 
 
 @cache

@@ -100,6 +100,7 @@ def test_another_issuer_makes_the_device_leave_and_say_why() -> None:
     assert "issuer" in str(left["reason"])
     seat = home.world.seats[DEVICE_EUI]
     assert seat.network is None
+    home.world.seats[HUB_EUI].permit_until = home.world.now + 86_400.0
     home.run(3_000.0)
     assert seat.network is None, "for an hour it stays away"
     home.run(1_000.0)

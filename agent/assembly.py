@@ -162,6 +162,15 @@ def _hub_key(base: Base) -> HubKey | None:
     return HubKey(KeyEstablishment(eui, credentials, base.rng), held)
 
 
+def check_identity(settings: Settings) -> None:
+    """What makes a device fail on the air, told before a radio is touched: install code, certificate sets.
+
+    Raises SettingsError or StorageError.
+    """
+    _join_request(settings)
+    key_credentials(settings)
+
+
 def key_credentials(settings: Settings) -> dict[int, Credentials]:
     """The certificate sets that the settings ask for, none where they ask for no key. Raises StorageError."""
     radio = settings.radio

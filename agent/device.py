@@ -301,7 +301,8 @@ def _plain(name: str, value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, NetworkInfo | Peer | hub_key.HeldKey):
-        return {item.name: _plain(item.name, getattr(value, item.name)) for item in fields(value)}
+        shown = [item for item in fields(value) if item.repr]  # the others are nobody's business
+        return {item.name: _plain(item.name, getattr(value, item.name)) for item in shown}
     if name in ("eui", "hub_eui", "extended_pan_id") and isinstance(value, int):
         return format_eui(value)
     if name in ("source", "cluster", "short_address", "pan_id") and isinstance(value, int):

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from agent.errors import FormatError, StorageError
 from agent.settings import check_role
 from agent.zigbee.cbke.certificates import SUITE_1, SUITE_2
-from agent.zigbee.cbke.ecqv import CertificateAuthority, issue, make_authority
+from agent.zigbee.cbke.ecqv import CertificateAuthority, Credentials, issue, make_authority
 from agent.zigbee.cbke.install_code import add_crc
 from agent.zigbee.cbke.key_files import file_name, format_authority, format_credentials, parse_authority
 from flash.certificates import (
@@ -150,7 +150,16 @@ def new_certificate_sets(ca: Path, folder: Path, eui: int) -> None:
     """``<eui>-cbke-1.txt`` and ``-2.txt`` for a device or a hub, from the test CAs in ``ca``. Raises StorageError."""
     for suite in CBKE_CA_EUIS:
         made = issue(_load_authority(ca / f"cbke-{suite}.txt"), eui, secrets.SystemRandom())
-        _write(folder / file_name(eui, suite), format_credentials(made).encode(), 0o600)
+        write_certificate_set(folder, eui, made)
+
+
+def write_certificate_set(folder: Path, eui: int, made: Credentials, *, replace: bool = False) -> Path:
+    """One set under its name; over another one only with ``replace``. Raises StorageError."""
+    path = folder / file_name(eui, made.suite)
+    if replace:
+        path.unlink(missing_ok=True)
+    _write(path, format_credentials(made).encode(), 0o600)
+    return path
 
 
 def _load_authority(path: Path) -> CertificateAuthority:

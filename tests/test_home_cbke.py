@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -168,6 +169,7 @@ def test_the_journal_remembers_a_hash_and_never_the_key() -> None:
     assert key.hex() not in stored
     assert key.hex() not in str(home.log)
     assert repr(key) not in str(home.log)
+    assert json.loads(stored)["key_hash"] not in str(home.log)
 
 
 def test_a_hub_that_forgot_the_key_gets_a_new_one() -> None:

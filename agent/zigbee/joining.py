@@ -138,7 +138,7 @@ class Joining:
         self.state = JoinState.DOWN
         self.network: NetworkInfo | None = None
         self.hub: Peer | None = None
-        self._hub_eui = UNKNOWN_EUI
+        self._hub_eui = UNKNOWN_EUI if key is None else key.hub_eui
         self._join_pause = Pause()
         self._search_pause = Pause()
         self._read_pause = Pause()

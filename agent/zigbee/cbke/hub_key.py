@@ -14,7 +14,7 @@ the exchange counts as failed; pauses double from 5 s to an hour until a frame u
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from agent.events import RadioRequest, RadioResult, RadioStatus, SetLinkKey
@@ -26,7 +26,7 @@ from agent.zigbee.cbke.states import Reason, State
 from agent.zigbee.clusters import Cluster
 from agent.zigbee.foundation import ReadAttributes, Value
 from agent.zigbee.pause import Pause
-from agent.zigbee.peer import OutgoingZcl, Peer
+from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
 from agent.zigbee.zcl import ZclFrame
 
 ANSWER_TIMEOUT_S = 5.0
@@ -45,11 +45,14 @@ class KeyState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """Whose key the chip holds. ``key_hash`` is AES-MMO of the key in hex: what a Trust Center swap-out goes by."""
+    """Whose key the chip holds. ``key_hash`` is AES-MMO of the key in hex: what a Trust Center swap-out goes by.
+
+    It serves as a key then, so it is a secret: for the journal, never for a log.
+    """
 
     hub_eui: int
     suite: int
-    key_hash: str
+    key_hash: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,11 @@ class HubKey:
     def suites(self) -> int:
         """Attribute 0x0000 of the device's own Key Establishment cluster."""
         return self._machine.suites
+
+    @property
+    def hub_eui(self) -> int:
+        """The hub that a key is held for, UNKNOWN_EUI where none is."""
+        return UNKNOWN_EUI if self._held is None else self._held.hub_eui
 
     def holds(self, hub_eui: int) -> bool:
         """Whether the chip has a key for this hub that key establishment made."""

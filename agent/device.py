@@ -25,6 +25,7 @@ from agent.update.journal import Journal, LoggedEvent
 from agent.update.machine import UpdateMachine
 from agent.update.orders import Orders
 from agent.update.outbox import Outbox
+from agent.update.states import State
 from agent.zigbee import joining, ota_events, tunnel_server
 from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointEvent
@@ -75,7 +76,7 @@ class Device:
         self._outbox = parts.outbox
         self._journal = parts.journal
         self._receiver = parts.receiver
-        self._log = log
+        self._say = log
         self._wall_clock = wall_clock
         self._assembler = MessageAssembler()
         self._utc_minus_now: float | None = None
@@ -120,6 +121,13 @@ class Device:
         """The outcome of one request."""
         self._endpoint.radio_done(handle, result, now)
         self._settle(now)
+
+    def _log(self, event: str, /, **facts: object) -> None:
+        """Every line that belongs to an update names it."""
+        record = self._update.record
+        if record.state is not State.IDLE and "update_id" not in facts:
+            facts["update_id"] = record.update_id
+        self._say(event, **facts)
 
     # --- one turn -----------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,17 @@ INCLUDED = (
     "boards/raspberry_pi",
     "boards/profiles",
 )
-EXCLUDED = ("agent/cli", PAYLOAD_FACTS)
+EXCLUDED = (
+    "agent/cli",
+    PAYLOAD_FACTS,
+    # of the base system and its tools: the first stage is never updated over the air
+    "agent/boot/first_stage.py",
+    "agent/boot/decide.py",
+    "agent/boot/inspection.py",
+    "agent/boot/provision.py",
+    "agent/boot/engineer.py",
+    "agent/gbcs/describe.py",
+)
 SUFFIXES = {".py", ".toml", ".sql"}
 BASE_SET = 1  # rises when the payload needs another package, or a newer one, than the base had before
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say

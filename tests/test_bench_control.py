@@ -364,7 +364,7 @@ def test_update_ppmid_firmware_by_command_is_followed_to_the_alert(
     assert asyncio.run(scenario()) == 0
     printed = capsys.readouterr().out
     assert "holds version 0x01010000" in printed
-    assert "CS09 PPMID Firmware Activation Alert alert" in printed
+    assert "CS09 PPMID Firmware Activation Alert;" in printed
     assert "11.4 for 00DB1234567890B1: done" in printed
 
 

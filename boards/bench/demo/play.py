@@ -111,7 +111,7 @@ class Play:
         else:
             await self._ask({"command": "update-firmware", **request})
             await self._until(lambda: outcome.receipt is not None and self._holds(device.eui))
-            await self._ask({"command": "activate", "device": format_eui(device.eui)})
+            await self._ask({"command": "activate", "devices": [format_eui(device.eui)]})
         await self._until(lambda: outcome.final is not None)
         outcome.seconds = time.monotonic() - started
 

@@ -29,6 +29,7 @@ from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.states import State
 from agent.zigbee import joining, ota_events, tunnel_server
+from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointEvent
 from agent.zigbee.ota_messages import ImageFound
 from agent.zigbee.peer import Peer
@@ -180,7 +181,11 @@ class Device:
         elif isinstance(event, joining.HubAnswered):
             self._hub_answered(event.utc, now)
         else:
-            if isinstance(event, joining.HubLost):
+            if isinstance(event, hub_key.LinkKeyMade):
+                self._journal.set_hub_key(json.dumps(asdict(event.held)))
+            elif isinstance(event, hub_key.LinkKeyForgotten):
+                self._journal.set_hub_key("")
+            elif isinstance(event, joining.HubLost):
                 self._hub_answers = False
             self._log(_words(type(event).__name__), **_facts(event))
         self._diary.note(event, self._utc(now))
@@ -343,9 +348,10 @@ def _facts(event: EndpointEvent) -> dict[str, object]:
 def _plain(name: str, value: object) -> object:
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, NetworkInfo | Peer):
-        return {item.name: _plain(item.name, getattr(value, item.name)) for item in fields(value)}
-    if name in ("eui", "extended_pan_id") and isinstance(value, int):
+    if isinstance(value, NetworkInfo | Peer | hub_key.HeldKey):
+        shown = [item for item in fields(value) if item.repr]  # the others are nobody's business
+        return {item.name: _plain(item.name, getattr(value, item.name)) for item in shown}
+    if name in ("eui", "hub_eui", "extended_pan_id") and isinstance(value, int):
         return format_eui(value)
     if name in ("source", "cluster", "short_address", "pan_id") and isinstance(value, int):
         return f"0x{value:04X}"

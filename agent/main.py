@@ -13,6 +13,7 @@ import json
 import os
 import random
 import sys
+import time
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 

@@ -37,6 +37,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE fact (name TEXT PRIMARY KEY, utc INTEGER NOT NULL, state TEXT NOT NULL) STRICT;
     """,
+    """
+    CREATE TABLE hub_key (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
+    """,
 )
 
 

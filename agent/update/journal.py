@@ -220,6 +220,17 @@ class Journal:
         """Remember the open tunnel across a restart; empty forgets it."""
         self._database.execute("INSERT OR REPLACE INTO tunnel VALUES (1, ?)", state)
 
+    # --- key establishment ------------------------------------------------------------------------------------------
+
+    def hub_key(self) -> str:
+        """With which hub the chip shares a link key, as its machine serialised it; empty when with none."""
+        row = self._database.row("SELECT state FROM hub_key WHERE id = 1")
+        return row[0] if row else ""
+
+    def set_hub_key(self, state: str) -> None:
+        """Remember it across a restart (never the key itself); empty forgets it."""
+        self._database.execute("INSERT OR REPLACE INTO hub_key VALUES (1, ?)", state)
+
     # --- logs -------------------------------------------------------------------------------------------------------
 
     def log(self, event: LoggedEvent) -> None:

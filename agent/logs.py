@@ -1,6 +1,6 @@
 """structlog, set up once: JSON lines to a file or standard error, short lines for a person on a terminal.
 
-Every line of one update carries the same ``update_id``: bind it with ``structlog.contextvars``.
+Every line of one update carries the same ``update_id``: the device puts it there (``agent.device``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ def configure(stream: TextIO | None = None, *, human: bool | None = None) -> Non
         renderer = structlog.processors.JSONRenderer(sort_keys=False)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
@@ -32,13 +31,3 @@ def configure(stream: TextIO | None = None, *, human: bool | None = None) -> Non
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
-
-
-def bind_update(update_id: str) -> None:
-    """From here on every line names this update."""
-    structlog.contextvars.bind_contextvars(update_id=update_id)
-
-
-def unbind_update() -> None:
-    """No update is going on."""
-    structlog.contextvars.unbind_contextvars("update_id")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,12 +31,33 @@ INCLUDED = (
     "boards/znp",
     "boards/raspberry_pi",
     "boards/profiles",
+    "boards/virtual/__init__.py",
+    "boards/virtual/gpio.py",  # a device on a laptop has pins too
 )
-EXCLUDED = ("agent/cli", PAYLOAD_FACTS)
+EXCLUDED = (
+    "agent/cli",
+    PAYLOAD_FACTS,
+    # of the base system and its tools: the first stage is never updated over the air
+    "agent/boot/first_stage.py",
+    "agent/boot/decide.py",
+    "agent/boot/inspection.py",
+    "agent/boot/provision.py",
+    "agent/boot/engineer.py",
+    "agent/gbcs/describe.py",
+)
 SUFFIXES = {".py", ".toml", ".sql"}
+BASE_SET = 1  # rises when the payload needs another package, or a newer one, than the base had before
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 _PERMISSIONS = 0o100644 << 16
 _COMPRESSION_LEVEL = 9
+
+
+def base_abi() -> str:
+    """The name of the base system that this interpreter is: an image built here runs on another of the same name.
+
+    Our choice: the Python minor version, and the number of the set of dependencies that the base provides.
+    """
+    return f"cp{sys.version_info.major}{sys.version_info.minor}-base{BASE_SET}"
 
 
 def default_source() -> Path:

@@ -79,7 +79,11 @@ class ScriptedDevice:
         """One ZCL frame to the hub's endpoint 1."""
         self._sequence = (self._sequence + 1) & 0xFF
         frame = ZclFrame(cluster, command, payload, self._sequence, specific, to_client)
-        self._send(radio.ApsRequest(0, 1, ENDPOINT, PROFILE, cluster, frame.encode()))
+        self.answer(frame)
+
+    def answer(self, frame: ZclFrame) -> None:
+        """One ZCL frame under the sequence number of what it answers."""
+        self._send(radio.ApsRequest(0, 1, ENDPOINT, PROFILE, frame.cluster, frame.encode()))
 
     def say_ota(self, command: ota.OtaToServer) -> None:
         self.say(Cluster.OTA, command.COMMAND, command.encode())
@@ -140,7 +144,8 @@ class ScriptedDevice:
             self.tunnel_id = self.tunnel_id + 1 if success else self.tunnel_id
             given = self.tunnel_id if success else tunnel.NO_TUNNEL
             answer = tunnel.RequestTunnelResponse(given, self.tunnel_status, self.maximum_incoming)
-            self.say(Cluster.TUNNELING, answer.COMMAND, answer.encode(), to_client=True)
+            octets = answer.encode()
+            self.answer(ZclFrame(Cluster.TUNNELING, answer.COMMAND, octets, frame.sequence, to_client=True))
         elif isinstance(command, tunnel.TransferData):
             assert command.tunnel == self.tunnel_id
             self.messages.append(command.data)

@@ -30,7 +30,7 @@ from agent.events import (
 )
 from agent.gbcs import build
 from agent.gbcs.keystore import KeyStore
-from agent.gbcs.message import GbcsMessage
+from agent.gbcs.message import GbcsMessage, decode
 from agent.gbcs.use_cases import (
     ActivationOutcome,
     ActivationResult,
@@ -101,9 +101,9 @@ class LoneRadio:
         command = tunnel.decode_to_server(frame.command, frame.payload)
         if isinstance(command, tunnel.RequestTunnel):
             answer = tunnel.RequestTunnelResponse(5, 0, 1500)
-            self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), 1, to_client=True))
+            self.zcl(ZclFrame(Cluster.TUNNELING, answer.COMMAND, answer.encode(), frame.sequence, to_client=True))
         elif isinstance(command, tunnel.TransferData) and self.answers:
-            up = tunnel.TransferData(5, self.answer(GbcsMessage.decode(command.data)))
+            up = tunnel.TransferData(5, self.answer(decode(command.data)))
             self.zcl(ZclFrame(Cluster.TUNNELING, up.TO_CLIENT, up.encode(), 2, to_client=True))
 
     def answer(self, message: GbcsMessage) -> bytes:
@@ -189,6 +189,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
                 {"command": "activate", "devices": [HCALCS], "hash": "12"},
                 {"command": "activate", "devices": [HCALCS], "hash": "12" * 32, "at": "later"},
                 {"command": "pause", "seconds": "5"},
+                {"command": "update-firmware", "path": path, "devices": [HCALCS], "activate": "now"},
                 {"command": "fly"},
                 b"hello\n",
                 b"[]\n",
@@ -196,7 +197,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
             )
 
     answers = asyncio.run(scenario())
-    assert [answer["ok"] for answer in answers] == [True] * 7 + [False] * 10
+    assert [answer["ok"] for answer in answers] == [True] * 7 + [False] * 11
     network = answers[0]["network"]
     assert network == {"hub_eui": "00DB1234567890B2", "channel": 20, "pan_id": "0x1A62"}
     (image,) = answers[3]["images"]  # type: ignore[misc]
@@ -209,6 +210,7 @@ def test_status_offers_and_errors(tmp_path: Path) -> None:
         "64 hex digits",
         "not now, wait",
         "not a number",
+        "holds its image until 11.3",
         "no command 'fly'",
         "not a JSON object",
         "not a JSON object",
@@ -362,7 +364,7 @@ def test_update_ppmid_firmware_by_command_is_followed_to_the_alert(
     assert asyncio.run(scenario()) == 0
     printed = capsys.readouterr().out
     assert "holds version 0x01010000" in printed
-    assert "CS09 PPMID Firmware Activation Alert alert" in printed
+    assert "CS09 PPMID Firmware Activation Alert;" in printed
     assert "11.4 for 00DB1234567890B1: done" in printed
 
 

@@ -81,6 +81,9 @@ def test_the_four_requests(octets: bytes, expected: DuisRequest) -> None:
     [
         (b"", "not well-formed"),
         (b"<a>", "not well-formed"),
+        (b'<?xml version="1.0" encoding="UTF-9"?><a/>', "not well-formed"),
+        (b'<?xml version="1.0" encoding="Big5"?><a/>', "not well-formed"),
+        (b'<?xml version="1.0" encoding="hex"?><a/>', "not well-formed"),
         (b"<a/>", "the document is a a, not a Request"),
         (request("", "11.2"), "its body holds nothing"),
         (request("<sr:ReadInventory/>", "8.2"), "its body holds ReadInventory"),

@@ -16,8 +16,9 @@ from agent.gbcs.message import Cra, GbcsMessage
 from agent.zigbee import foundation, time_cluster, zdo
 from agent.zigbee import ota_messages as ota
 from agent.zigbee import tunnel_messages as tunnel
+from agent.zigbee.cbke.install_code import add_crc
 from agent.zigbee.clusters import Cluster
-from agent.zigbee.zcl import ZclStatus
+from agent.zigbee.zcl import ZclFrame, ZclStatus
 from boards.bench import happenings
 from boards.bench.happenings import (
     BadFrame,
@@ -36,12 +37,11 @@ from boards.bench.happenings import (
 from boards.bench.hub import Hub, HubPlan
 from boards.bench.images import ServedImage
 from boards.bench.members import Member
-from boards.bench.settings import crc_x25
 from boards.virtual.world import World
 
 HUB = 0x00124B0014000001
 EUI = 0x90B3D51F30010000
-CODE = bytes(range(16)) + crc_x25(bytes(range(16))).to_bytes(2, "little")
+CODE = add_crc(bytes(range(16)))
 UTC_AT_ZERO = 800_000_000
 IMAGE = ServedImage("new.ota", 0x10B5, 1, 0x01010000, bytes(500))
 MESSAGE = GbcsMessage(Cra.ALERT, 5, EUI, 0x90B3D51F30000002, 0x012B, b"\x30\x00", signature=bytes(64)).encode()
@@ -116,7 +116,7 @@ def test_from_nothing_to_an_open_tunnel() -> None:
 
 
 def test_a_wrong_install_code_stays_outside() -> None:
-    it = pair(code=b"\x00" * 16 + crc_x25(bytes(16)).to_bytes(2, "little"))
+    it = pair(code=add_crc(bytes(16)))
     it.run(60.0)
     assert set(it.device.statuses) == {RadioStatus.KEY_EXCHANGE_FAILED}
     assert it.all(DeviceSeen) == []
@@ -300,6 +300,19 @@ def test_silence_is_asked_again() -> None:
     it.until(TunnelNotOpened)
     it.device.tunnel_answers = True
     assert it.until(TunnelOpened)
+
+
+def test_an_answer_to_an_older_request_opens_nothing() -> None:
+    it = pair(tunnel_answers=False)
+    it.until(TunnelNotOpened)
+    it.run(31.0)  # asked again by now
+    first, second = it.device.frames(Cluster.TUNNELING)[:2]
+    octets = tunnel.RequestTunnelResponse(9, 0, 1500).encode()
+    it.device.answer(ZclFrame(Cluster.TUNNELING, 0, octets, first.sequence, to_client=True))
+    it.run(1.0)
+    assert it.all(TunnelOpened) == []
+    it.device.answer(ZclFrame(Cluster.TUNNELING, 0, octets, second.sequence, to_client=True))
+    assert it.until(TunnelOpened) == TunnelOpened(EUI, 9, 1500)
 
 
 def test_reopened_when_the_device_announces_itself(joined: Pair) -> None:

@@ -62,12 +62,13 @@ class Outbox:
         return sending.row
 
     def tunnel_changed(self, now: float) -> None:
-        """The hub opened or closed a tunnel: what it acknowledged just now may have come by one that it did not know.
+        """The hub opened or closed a tunnel: what waits to be tried again, and what was acknowledged just now, goes.
 
-        An APS acknowledgement comes from the hub's chip, not from its tunnel. Such a message goes again, at once.
+        An APS acknowledgement comes from the hub's chip, not from its tunnel: the message may have come by one that
+        the hub did not know any more.
         """
         for sending in self._sending.values():
-            if sending.settles_at is not None:
+            if sending.settles_at is not None or sending.again_at is not None:
                 sending.settles_at = None
                 sending.again_at = now
 

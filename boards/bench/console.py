@@ -127,6 +127,8 @@ class Console:
     # service requests
 
     def _update_firmware(self, request: Event) -> Event:
+        if request.get("activate", "wait") not in ("", "wait"):
+            raise SettingsError("activate: 11.1 only distributes; an HCALCS holds its image until 11.3")
         offer = _offer_of(request | {"form": request.get("form", "gb-hcalcs")})
         return self._asked(self._backhaul.update_firmware(load_offer(offer), _devices(request), self._now()))
 

@@ -83,7 +83,7 @@ def _parse_xml(octets: bytes) -> Element:
     try:
         parser.Parse(octets, True)
         return builder.close()
-    except (expat.ExpatError, ParseError, ValueError) as error:
+    except (expat.ExpatError, ParseError, ValueError, LookupError) as error:  # the last: an encoding that is none
         raise FormatError(WHAT, max(parser.CurrentByteIndex, 0), f"not well-formed XML: {error}") from None
 
 

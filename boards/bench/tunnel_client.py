@@ -23,6 +23,7 @@ from boards.bench.members import Member
 from boards.bench.settings import TunnelClientSettings
 
 FLOW_CONTROL_OFF = 0
+SAME_ANNOUNCEMENT_S = 1.0  # our choice: a chip and its host may both announce a device that came back
 MESSAGE_TRIES = 5  # our choice: then the message is told as not delivered
 
 
@@ -59,6 +60,8 @@ class TunnelClient:
     _due: float | None = None
     _partial_since: float | None = None
     _assembler: MessageAssembler = field(default_factory=MessageAssembler)
+    _asked: int | None = None  # sequence number of the last RequestTunnel: an answer to an older one says nothing now
+    _asked_at: float = 0.0
     _attempt: int = 0  # counts tunnels asked for: outcomes of older frames are ignored
 
     # what the hub asks
@@ -66,9 +69,10 @@ class TunnelClient:
     def open(self, now: float) -> None:
         """Ask for the tunnel, in place of one that may be open: the device restarted, or was just found."""
         peer = self.member.peer
-        if peer is None:
+        if peer is None or (self.state is State.REQUESTED and now - self._asked_at < SAME_ANNOUNCEMENT_S):
             return
         self._attempt += 1
+        self._asked_at = now
         self._sending = False
         self._drop_partial()
         if self._queue:
@@ -81,6 +85,7 @@ class TunnelClient:
         )
         self.state, self._due = State.REQUESTED, now + self.settings.response_timeout_s
         frame = self.desk.command(Cluster.TUNNELING, wanted.COMMAND, wanted.encode(), to_client=False)
+        self._asked = frame.sequence
         self.desk.send(peer, frame)
 
     def send(self, octets: bytes, now: float) -> None:
@@ -131,7 +136,7 @@ class TunnelClient:
         """One Tunneling command of the device. Raises FormatError, which the hub answers with MALFORMED_COMMAND."""
         command = tunnel.decode_to_client(frame.command, frame.payload)
         if isinstance(command, tunnel.RequestTunnelResponse):
-            self._response(command, now)
+            self._response(command, frame.sequence, now)
         elif isinstance(command, tunnel.TransferData):
             self._transfer(frame, command, now)
         elif isinstance(command, tunnel.TransferDataError):
@@ -143,9 +148,9 @@ class TunnelClient:
 
     # opening
 
-    def _response(self, response: tunnel.RequestTunnelResponse, now: float) -> None:
-        if self.state is not State.REQUESTED:
-            return  # a late answer to an older request
+    def _response(self, response: tunnel.RequestTunnelResponse, sequence: int, now: float) -> None:
+        if self.state is not State.REQUESTED or sequence != self._asked:
+            return  # a late answer to an older request: the device has replaced that tunnel since
         if response.status == tunnel.TunnelStatus.SUCCESS and response.maximum_incoming:
             self.state, self._due, self._last = State.OPEN, None, None
             self.tunnel_id, self.max_transfer = response.tunnel, response.maximum_incoming

@@ -90,6 +90,7 @@ class Air:
         self._random = generator or random.Random(0)
         self._receivers: list[Receiver] = []
         self._free_at: dict[int, float] = dict.fromkeys(CHANNELS, 0.0)
+        self._spaced_at: dict[int, float] = {}  # by EUI: when the interframe spacing after its last frame is over
         self._links: dict[frozenset[int], int] = {}
 
     def attach(self, receiver: Receiver) -> None:
@@ -105,20 +106,24 @@ class Air:
         """Link quality 1..255 between two radios; None puts them out of each other's range."""
         self._links[frozenset((eui, other_eui))] = lqi or 0
 
-    def contend(self, channel: int, octets: int, acknowledged: bool, granted: Callable[[bool], None]) -> None:
-        """CSMA-CA for one attempt. ``granted(True)`` comes when the last octet has gone out, False on no access."""
-        now = self.scheduler.now()
+    def contend(self, sender: Receiver, octets: int, acknowledged: bool, granted: Callable[[bool], None]) -> None:
+        """CSMA-CA for one attempt. ``granted(True)`` comes when the last octet has gone out, False on no access.
+
+        Another sender may contend as soon as the acknowledgement is over; the same one leaves the spacing first.
+        """
+        now, channel = self.scheduler.now(), sender.channel
         wait_s = self._random.uniform(0.0, self.settings.delay_s) if self.settings.delay_s else 0.0
         access_s = self._backoff_s()
         if access_s is None:
             self.statistics.channel_access_failures += 1
             self.scheduler.call_later(wait_s + MAXIMUM_BACKOFFS * 16 * UNIT_BACKOFF_S, lambda: granted(False))
             return
-        start = max(now + wait_s, self._free_at[channel]) + access_s
+        start = max(now + wait_s, self._free_at[channel], self._spaced_at.get(sender.eui, 0.0)) + access_s
         air_s = (PHY_HEADER_OCTETS + octets) * OCTET_S
         tail_s = TURNAROUND_S + ACK_S if acknowledged else 0.0
         spacing_s = LONG_SPACING_S if octets > SHORT_FRAME_OCTETS else SHORT_SPACING_S
-        self._free_at[channel] = start + air_s + tail_s + spacing_s
+        self._free_at[channel] = start + air_s + tail_s
+        self._spaced_at[sender.eui] = self._free_at[channel] + spacing_s
         busy = self.statistics.busy_s
         busy[channel] = busy.get(channel, 0.0) + air_s + tail_s
         self.scheduler.call_later(start + air_s - now, lambda: granted(True))

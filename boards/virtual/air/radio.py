@@ -193,7 +193,7 @@ class Radio:
             if generation == self._generation:
                 self._went_out(transmission, access)
 
-        self._air.contend(self.channel, len(transmission.octets), transmission.frame.ack_request, granted)
+        self._air.contend(self, len(transmission.octets), transmission.frame.ack_request, granted)
 
     def _went_out(self, transmission: _Transmission, access: bool) -> None:
         if not access:

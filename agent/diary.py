@@ -8,6 +8,7 @@ from agent.errors import StorageError
 from agent.events import COORDINATOR, ApsIndication, RadioEvent, format_eui
 from agent.update.facts import FactName, Facts
 from agent.zigbee import joining
+from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import EndpointEvent
 from agent.zigbee.peer import Peer
 
@@ -39,6 +40,12 @@ class Diary:
                 self._facts.note(
                     FactName.CONTACT, utc, link_quality=self._link_quality, hub_has_time=hub_utc is not None
                 )
+            case joining.LeftNetwork(reason, retry_s):
+                self._facts.note(FactName.JOINING, utc, status="left the network", detail=reason, retry_s=retry_s)
+            case hub_key.LinkKeyFailed(reason, detail, retry_s):
+                self._facts.note(FactName.LINK_KEY_FAILED, utc, reason=reason, detail=detail, retry_s=retry_s)
+            case hub_key.LinkKeyMade():
+                self._forget(FactName.LINK_KEY_FAILED)
             case _:
                 pass
 

@@ -97,7 +97,6 @@ def test_no_key_leaves_the_device_by_any_way(device: DeviceFolder, capsys: pytes
     private = device.keys / f"{device.identity.device_eui:016x}-ds.key"
     secrets = [code, code[:-2], scalar(private), KEY_HASH]
     with closing(sqlite3.connect(device.database)) as opened:
-        opened.execute("CREATE TABLE hub_key (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT")
         held = {"hub_eui": 0x02DB000000000C4F, "suite": 2, "key_hash": KEY_HASH.hex()}
         opened.execute("INSERT INTO hub_key VALUES (1, ?)", (json.dumps(held),))
         opened.execute("INSERT INTO fact VALUES ('of a newer program', 1, ?)", (json.dumps({"key": KEY_HASH.hex()}),))
@@ -178,7 +177,7 @@ def test_json_names_members_and_what_is_left_out(device: DeviceFolder, capsys: p
     told = device.json(capsys, "support-bundle", "-o", str(target))
     assert told["bundle"] == str(target)
     assert told["members"]["boot-state.bin"] > 0
-    assert len(told["left_out"]) == 1
+    assert [reason.split(":")[0] for reason in told["left_out"]] == ["journal", "a capture of the air"]
     with tarfile.open(fileobj=io.BytesIO(target.read_bytes())) as archive:
         assert len(archive.getmembers()) == len(told["members"])
 

@@ -171,7 +171,7 @@ def test_events_by_log_and_limit(device: DeviceFolder, capsys: pytest.CaptureFix
         "2027-01-15T08:00:00Z  event     0x8F43 firmware version changed:  update confirmed\n"
     )
     assert device.call("events", "--log", "event") == EXIT_OK
-    assert capsys.readouterr().out.startswith("time unknown          event     download starts")
+    assert capsys.readouterr().out.startswith("2027-01-15T08:00:00Z  event     download starts")
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "10001"])

@@ -8,7 +8,8 @@ from agent.diary import Diary
 from agent.errors import StorageError
 from agent.events import RadioStatus, format_eui
 from agent.update.facts import FactName
-from agent.zigbee.joining import JoinFailed
+from agent.zigbee.cbke.hub_key import HeldKey, LinkKeyFailed, LinkKeyMade
+from agent.zigbee.joining import JoinFailed, LeftNetwork
 from tests.home import HUB_EUI, Home
 from tests.update_rig import UTC as STARTED_UTC
 
@@ -41,6 +42,21 @@ def test_a_failed_join_is_noted_until_a_network_is_there() -> None:
     assert failed.values == {"status": "key exchange failed", "detail": "no such key", "retry_s": 5.0}
     home.run(60.0)
     assert facts.read(FactName.JOINING) is None
+
+
+def test_a_failing_key_establishment_is_noted_until_there_is_a_key() -> None:
+    facts = Home("ppmid").journal.facts
+    diary = Diary(facts)
+    diary.note(LinkKeyFailed("refused", "no resources", 5.0), 7)
+    failed = facts.read(FactName.LINK_KEY_FAILED)
+    assert failed is not None
+    assert failed.values == {"reason": "refused", "detail": "no resources", "retry_s": 5.0}
+    diary.note(LeftNetwork("unknown issuer", 3600.0), 8)
+    left = facts.read(FactName.JOINING)
+    assert left is not None
+    assert left.values["detail"] == "unknown issuer"
+    diary.note(LinkKeyMade(HeldKey(HUB_EUI, 2, "00" * 16)), 9)
+    assert facts.read(FactName.LINK_KEY_FAILED) is None
 
 
 def test_a_full_medium_does_not_disturb_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,7 @@ def test_logs_are_told_apart_and_oldest_first(path: Path) -> None:
     journal.log(LoggedEvent("security", None, 0x8F3D, "two", ""))
     assert [event.what for event in journal.events()] == ["one", "two"]
     assert [event.code for event in journal.events("security")] == [0x8F3D]
+    assert [event.utc for event in journal.events()] == [5, 1_700_000_000], "its own clock where nobody gave a time"
 
 
 def test_a_file_that_is_no_database_is_named_with_the_remedy(path: Path) -> None:

@@ -234,11 +234,11 @@ class Journal:
     # --- logs -------------------------------------------------------------------------------------------------------
 
     def log(self, event: LoggedEvent) -> None:
-        """Append to the event or security log."""
+        """Append to the event or security log; what bears no time gets that of the device's own clock."""
         self._database.execute(
             "INSERT INTO event (log, utc, code, what, update_id) VALUES (?, ?, ?, ?, ?)",
             event.log,
-            event.utc,
+            int(self._wall_clock()) if event.utc is None else event.utc,
             event.code,
             event.what,
             event.update_id,

@@ -22,6 +22,7 @@ from agent.image.mcuboot import ManufacturerImage
 from agent.image.ota_form import Form, Trailer
 from agent.image.refusal import Refusal
 from agent.image.verdict import Requirements, check_supplier
+from agent.ports import Relay
 from agent.settings import Settings
 from agent.update.commands import Policy, Running, Slots
 from agent.update.journal import Journal
@@ -35,12 +36,11 @@ from agent.zigbee.cbke.hub_key import HeldKey, HubKey
 from agent.zigbee.cbke.install_code import parse_install_code
 from agent.zigbee.cbke.key_files import SUITES, load_credentials
 from agent.zigbee.cbke.machine import KeyEstablishment
-from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_endpoint
+from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_basic, describe_endpoint
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointOptions
 from agent.zigbee.joining import Joining
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
-from agent.zigbee.servers import BasicInfo
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.tunnel_server import TunnelServer, TunnelState
 
@@ -61,6 +61,7 @@ class Base:
     rng: random.Random
     log: Log
     options: EndpointOptions = field(default_factory=EndpointOptions)
+    relay: Relay | None = None
 
 
 def build_device(base: Base) -> Device:
@@ -80,6 +81,7 @@ def build_device(base: Base) -> Device:
         outbox=Outbox(journal, settings.tunnel.alert_retry_s),
         journal=journal,
         receiver=GbcsReceiver(eui, keys, authority, journal) if authority else None,
+        relay=base.relay,
     )
     return Device(parts, base.log)
 
@@ -141,7 +143,7 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     settings = base.settings
     clock = HubClock()
     description = describe_endpoint(settings.role, settings.radio.endpoint, settings.radio.profile)
-    basic = BasicInfo("HAN agent", settings.role.upper(), settings.image.hardware_version, str(base.running.version))
+    basic = describe_basic(settings.role, settings.image.hardware_version, str(base.running.version))
     logical_type = LOGICAL_TYPES[settings.radio.logical_type]
     key = _hub_key(base)
     joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock, key)

@@ -87,6 +87,13 @@ class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     tries: int = 3  # starts that a trial may use
 
 
+class BoardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the agent's pins are: a relay (HCALCS), a status LED. Without a profile it touches no pin."""
+
+    profile: str = ""  # a name of boards/profiles (han-agent board list), or the path of a TOML file of your own
+    pins: Path = Path("pins")  # folder where the levels that were driven last are kept; relative to the file's folder
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """device.toml"""
 
@@ -99,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ota: OtaSettings = OtaSettings()
     tunnel: TunnelSettings = TunnelSettings()
     health: HealthSettings = HealthSettings()
+    board: BoardSettings = BoardSettings()
 
 
 T = TypeVar("T")
@@ -147,7 +155,11 @@ def load_device(path: Path) -> Settings:
         radio = msgspec.structs.replace(settings.radio, certificates=folder / settings.radio.certificates)
         settings = msgspec.structs.replace(settings, radio=radio)
     absolute = {name: folder / getattr(storage, name) for name in storage.__struct_fields__}
-    return msgspec.structs.replace(settings, storage=StorageSettings(**absolute))
+    board = settings.board
+    if board.profile.endswith(".toml"):
+        board = msgspec.structs.replace(board, profile=str(folder / board.profile))
+    board = msgspec.structs.replace(board, pins=folder / board.pins)
+    return msgspec.structs.replace(settings, storage=StorageSettings(**absolute), board=board)
 
 
 def _check_install_code(text: str, path: Path) -> None:

@@ -25,6 +25,7 @@ from agent.device import Device
 from agent.gbcs.keystore import KeyStore
 from agent.image.ota_form import Form
 from agent.image.version import Version
+from agent.ports import Relay
 from agent.settings import ImageSettings, OtaSettings, RadioSettings, Settings, StorageSettings, TunnelSettings
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal
@@ -198,11 +199,16 @@ class Home:
             rng=random.Random(self.seed + len(self.boots)),
             log=self._log,
             options=EndpointOptions(answers_zdo=True),
+            relay=self.open_relay(),
         )
         device = build_device(base)
         self.journal = base.journal
         self.world.attach(DEVICE_EUI, device)
         return device
+
+    def open_relay(self) -> Relay | None:
+        """What a program that has just started does with its pins: none here."""
+        return None
 
     def _settings(self) -> Settings:
         nowhere = Path("/nonexistent")
@@ -267,5 +273,9 @@ class Home:
         with suppress(PowerCut):
             self.rig.close_database()
         self.rig.disk.power_on()
+        self.power_came_back()
         self.rig.boot_number += 1
         self.power_up()
+
+    def power_came_back(self) -> None:
+        """For hardware beside the disk."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.cli import keys_x509
 from agent.errors import EXIT_OK, FormatError, SettingsError, StorageError
 from agent.events import format_eui
 from agent.zigbee.cbke.install_code import add_crc, link_key, parse_install_code
@@ -25,10 +25,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "nothing is ever overwritten.",
     )
     new.add_argument("--directory", type=Path, required=True, metavar="DIR", help="where to put them")
-    new.add_argument("--device", type=_eui, default=DEFAULT_DEVICE, metavar="EUI", help="16 hex digits")
+    new.add_argument("--device", type=keys_x509.parse_eui, default=DEFAULT_DEVICE, metavar="EUI", help="16 hex digits")
     new.add_argument("--role", default="ppmid", help="ppmid or hcalcs (default ppmid)")
     new.add_argument("--json", action="store_true", help="print one JSON object instead")
     new.set_defaults(act=_new)
+    words = "make signing requests for a device's two certificates, for a CA of your own"
+    csr = commands.add_parser("csr", help=words, description=words)
+    keys_x509.configure_csr(csr)
+    csr.set_defaults(act=keys_x509.run_csr)
+    words = "import X.509 certificates of a CA of your own: the device's, the ACB's, the supplier's"
+    x509 = commands.add_parser("import", help=words, description=words)
+    keys_x509.configure_import(x509)
+    x509.set_defaults(act=keys_x509.run_import)
     _configure_hub(commands.add_parser("hub", help="make a Communications Hub's keys, for the EUI of its radio"))
     _configure_import(
         commands.add_parser(
@@ -40,13 +48,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_hub(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="of an earlier keys new")
-    parser.add_argument("--hub", type=_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio")
+    parser.add_argument(
+        "--hub", type=keys_x509.parse_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio"
+    )
     parser.set_defaults(act=_hub)
 
 
 def _configure_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", type=Path, required=True, metavar="DIR", help="storage.keys of the device.toml")
-    parser.add_argument("--device", type=_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio")
+    parser.add_argument(
+        "--device", type=keys_x509.parse_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio"
+    )
     parser.add_argument("--replace", action="store_true", help="put them over those that are there")
     parser.add_argument("file", type=Path, nargs="+", metavar="FILE", help="lines such as Device Private Key: HEX")
     parser.set_defaults(act=_import)
@@ -114,13 +126,6 @@ def _new(args: argparse.Namespace) -> int:
     ):
         print(f"  {path}\n      {what}")
     return EXIT_OK
-
-
-def _eui(text: str) -> int:
-    digits = text.replace(":", "").replace("-", "")
-    if not re.fullmatch(r"[0-9A-Fa-f]{16}", digits):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an EUI of 16 hex digits")
-    return int(digits, 16)
 
 
 def _facts(made: Identities) -> dict[str, str]:

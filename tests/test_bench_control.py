@@ -123,7 +123,7 @@ class LoneRadio:
 
 def settings_in(folder: Path, **change: object) -> HubSettings:
     usual = HubSettings(
-        radio=HubRadioSettings(path="none"),
+        radio=HubRadioSettings(path="none", key_establishment="off"),
         state=folder / "state",
         keys=KEYS,
         devices=[DeviceSettings(eui=PPMID), DeviceSettings(eui=HCALCS, role="hcalcs")],

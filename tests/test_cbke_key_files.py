@@ -55,20 +55,12 @@ def test_both_suites_in_one_file_with_a_vendors_labels() -> None:
     assert set(parse_sets("IEEE Address: 0011223344556677\nnothing here\n" + text)) == {SUITE_1, SUITE_2}
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("CA Public Key: 0", "CA Public Key: x", "line 1: CA Public Key is not hex"),
-        ("CA Public Key: 02", "CA Public Key: ", "36 octets instead of 22 or 37"),
-        ("CA Public Key: 03", "CA Public Key: ", "36 octets instead of 22 or 37"),
-    ],
-)
-def test_a_damaged_line_is_named(old: str, new: str, words: str) -> None:
+def test_a_damaged_line_is_named() -> None:
     text = format_credentials(SETS[SUITE_2])
-    if old not in text:
-        return
-    with pytest.raises(FormatError, match=words):
-        parse_sets(text.replace(old, new))
+    with pytest.raises(FormatError, match="line 1: CA Public Key is not hex"):
+        parse_sets(text.replace("CA Public Key: 0", "CA Public Key: x"))
+    with pytest.raises(FormatError, match="38 octets instead of 22 or 37"):
+        parse_sets(text.replace("CA Public Key: ", "CA Public Key: 00"))
 
 
 def test_a_value_that_is_there_twice_and_one_that_is_missing() -> None:

@@ -24,23 +24,30 @@ from boards.raspberry_pi.led import TICK_S, Light, StatusLed
 class Runtime:
     """One device on one radio. A radio that is not there is waited for: nobody comes to start the device again."""
 
-    def __init__(self, device: Device, radio: RadioPort, control: Path, led: StatusLed | None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        radio: RadioPort,
+        control: Path,
+        led: StatusLed | None,
+        manager: ServiceManager | None = None,
+    ) -> None:
         self._device = device
         self._control = control
         self._led = led
-        self._manager = ServiceManager.from_environment(os.environ)
+        self._manager = manager or ServiceManager.from_environment(os.environ)
         self._pulse = Pulse(self._manager)
-        self._stop = asyncio.Event()
+        self.stop = asyncio.Event()
         self._ready = False
         self._driver = Driver(
-            device, radio, time.monotonic, self._look, self._pulse.interval_s, on_no_radio=self._no_radio
+            device, radio, time.monotonic, self.look, self._pulse.interval_s, on_no_radio=self._no_radio
         )
 
     async def run(self) -> int:
         """Until a signal (0) or the device asks for a restart (75)."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self.stop.set)
         self._device.begin(time.monotonic())
         async with AsyncExitStack() as stack:
             try:
@@ -49,7 +56,7 @@ class Runtime:
                 _log("no control socket", reason=str(error))
             light = asyncio.create_task(self._shine(self._led)) if self._led else None
             try:
-                await self._driver.run(self._stop)
+                await self._driver.run(self.stop)
             finally:
                 self._manager.stopping()
                 if light and self._led:
@@ -57,14 +64,14 @@ class Runtime:
                     self._led.show(Light.DARK, 0.0)
         return EXIT_RESTART if self._device.restart else EXIT_OK
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """After every turn of the driver: a word to the service manager, and the end when the device asks for it."""
         if not self._ready:
             self._ready = True
             self._manager.ready("the device runs")
         self._pulse.beat(self._device.next_deadline(), time.monotonic())
         if self._device.restart:
-            self._stop.set()
+            self.stop.set()
 
     def _no_radio(self, error: RadioError, again_s: float) -> None:
         _log("no radio", reason=str(error), again_s=again_s)
@@ -79,10 +86,11 @@ class Runtime:
 
     async def _shine(self, led: StatusLed) -> None:
         while True:
-            led.show(self._light(), time.monotonic())
+            led.show(self.light(), time.monotonic())
             await asyncio.sleep(TICK_S)
 
-    def _light(self) -> Light:
+    def light(self) -> Light:
+        """What the status LED shows now."""
         device = self._device
         if device.restart or device.update_state in (State.ACTIVATING, State.TRIAL):
             return Light.FLASH

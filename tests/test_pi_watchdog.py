@@ -13,8 +13,8 @@ import pytest
 
 from agent.errors import RadioError
 from agent.events import RadioEvent, RadioLost, RadioRequest, RadioResult, RadioStatus, RestoreNetwork
-from agent.main import _light, _watcher
 from agent.notify import Pulse, ServiceManager
+from agent.runtime import Runtime
 from agent.shell import Driver
 from agent.update.states import State
 from boards.raspberry_pi.led import Light
@@ -115,22 +115,28 @@ class FakeDevice:
         return self.deadline
 
 
+def running(device: FakeDevice, manager: ServiceManager) -> Runtime:
+    """A runtime whose driver is never started."""
+    return Runtime(device, None, Path("/nowhere/control"), None, manager)  # type: ignore[arg-type]
+
+
 def test_ready_once_then_signs_of_life_then_the_end() -> None:
     with manager_socket() as (name, said):
-        device, stop, manager = FakeDevice(), asyncio.Event(), ServiceManager(name, 60.0)
-        look = _watcher(device, stop, manager, Pulse(manager))  # type: ignore[arg-type]
-        look()
-        look()
-        assert said() == ["READY=1\nSTATUS=the radio answers", "WATCHDOG=1"]
-        assert not stop.is_set()
+        device = FakeDevice()
+        runtime = running(device, ServiceManager(name, 60.0))
+        runtime.look()
+        runtime.look()
+        assert said() == ["READY=1\nSTATUS=the device runs", "WATCHDOG=1"]
+        assert not runtime.stop.is_set()
         device.restart = "the trial failed"
-        look()
-        assert stop.is_set()
+        runtime.look()
+        assert runtime.stop.is_set()
 
 
 def test_the_led_says_what_goes_on() -> None:
     device = FakeDevice()
-    assert _light(device) is Light.SLOW  # type: ignore[arg-type]
+    runtime = running(device, ServiceManager("", None))
+    assert runtime.light() is Light.SLOW
     device.hub_answers = True
     for state, light in (
         (State.IDLE, Light.STEADY),
@@ -140,7 +146,7 @@ def test_the_led_says_what_goes_on() -> None:
         (State.TRIAL, Light.FLASH),
     ):
         device.update_state = state
-        assert _light(device) is light  # type: ignore[arg-type]
+        assert runtime.light() is light
 
 
 # --- the driver -------------------------------------------------------------------------------------------------------

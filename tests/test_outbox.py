@@ -43,10 +43,11 @@ def test_an_acknowledged_message_goes_again_when_the_hub_opens_another_tunnel() 
     assert journal.undelivered() == []
 
 
-def test_a_change_of_tunnel_leaves_alone_what_waits_or_is_under_way() -> None:
+def test_a_change_of_tunnel_leaves_alone_what_is_under_way_and_hurries_what_waits() -> None:
     _, outbox, handle = make()
     outbox.tunnel_changed(1.0)
     assert outbox.to_send(1.0) == [], "the tunnel sends it anew by itself"
     outbox.not_delivered(handle, 2.0)
-    outbox.tunnel_changed(3.0)
     assert outbox.next_deadline() == 2.0 + RETRY_S
+    outbox.tunnel_changed(3.0)
+    assert outbox.to_send(3.0) == [(handle, ROW)]

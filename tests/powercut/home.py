@@ -107,11 +107,11 @@ class CutHome(Home):
                 if not self.is_on:
                     self.power_up()  # the very first start included, so that it can be cut as well
                 return super().run_until(until, end - self.world.now)
-            except PowerCut as cut:
-                self._fall(str(cut))
+            except PowerCut:
+                self._fall()
 
-    def _fall(self, where: str) -> None:
-        self.cuts_made.append(where)
+    def _fall(self) -> None:
+        self.cuts_made.append(str(self.disk.operations[-1]))
         self.is_on = False
         if DEVICE_EUI in self.world.seats:
             self.world.detach(DEVICE_EUI)

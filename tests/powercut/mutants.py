@@ -18,7 +18,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """``scenario`` is where it must show, with cuts that end in one of ``ways`` (none: without any cut)."""
+    """``scenario`` is where it must show, with cuts that end in one of ``ways``."""
 
     plant: Plant
     scenario: str
@@ -166,7 +166,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(journal_before_fsync_at_a_checkpoint, "ppmid-resume", ("lost",)),
     Mutant(both_copies_of_the_boot_state_before_one_fsync, "ppmid-confirm", ("torn",)),
     Mutant(written_before_the_slot_is_durable, "ppmid-resume", ("lost",)),
-    Mutant(confirm_before_the_health_check, "ppmid-unhealthy", ()),
+    Mutant(confirm_before_the_health_check, "ppmid-unhealthy", ("lost",)),
     Mutant(report_outside_of_the_transaction, "ppmid-confirm", ("kill",)),
     Mutant(report_before_the_transaction, "ppmid-confirm", ("kill",)),
     Mutant(commits_without_fsync, "ppmid-dated", ("lost",)),

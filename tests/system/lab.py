@@ -43,7 +43,7 @@ class Running:
     def _read(self) -> None:
         stream = self.process.stdout
         assert stream is not None
-        with self.log.open("ab", buffering=0) as file:
+        with stream, self.log.open("ab", buffering=0) as file:
             for octets in stream:
                 file.write(octets)
                 line = octets.decode(errors="replace").rstrip()

@@ -12,12 +12,21 @@ from boot_factory import make_base
 
 from boards.bench.demo.prepare import MARKER
 from tests.system.lab import Lab
+from tests.system.sources import copy_without_words
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a base system in which this source is installed, whatever runs the tests."""
     return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This source without its comments and docstrings: the same code in half the blocks."""
+    folder = tmp_path_factory.mktemp("source")
+    copy_without_words(folder)
+    return folder
 
 
 @pytest.fixture
@@ -31,10 +40,10 @@ def workdir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def lab(workdir: Path, base: Path) -> Iterator[Lab]:
+def lab(workdir: Path, base: Path, source: Path) -> Iterator[Lab]:
     """No log of any program in it may hold a traceback, whatever the test did to them."""
     (workdir / MARKER).touch()
-    lab = Lab(workdir, base)
+    lab = Lab(workdir, base, source)
     try:
         yield lab
     finally:

@@ -17,8 +17,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.events import format_eui
+from agent.image.ota_form import Form
+from agent.image.version import Version
 from boards.bench.control_client import HubClient
-from boards.bench.demo.prepare import DEVICE_EUIS, HUB_EUI, Prepared, PreparedDevice, prepare, write_configs
+from boards.bench.demo.prepare import (
+    DEVICE_EUIS,
+    HARDWARE_VERSION,
+    HUB_EUI,
+    IMAGE_TYPES,
+    MANUFACTURER_CODE,
+    Prepared,
+    PreparedDevice,
+    prepare,
+    write_configs,
+)
+from flash.image_build import base_abi, build_payload
+from flash.image_sign import ImageFacts, sign_image, wrap_image
 
 Event = dict[str, object]
 LIMIT_S = 100.0  # of any wait: an overloaded machine takes some time, a defect takes for ever
@@ -112,6 +126,7 @@ class Lab:
 
     folder: Path
     python: Path
+    source: Path  # of the images
     speed: float = 1000.0
     programs: list[Running] = field(default_factory=list)
     news: threading.Condition = field(default_factory=threading.Condition)
@@ -126,8 +141,25 @@ class Lab:
 
     def prepare(self, roles: tuple[str, ...] = ("ppmid",)) -> Prepared:
         """Keys and images as the demo makes them."""
-        self.prepared = prepare(self.folder, roles)
+        self.prepared = prepare(self.folder, roles, self.source)
         return self.prepared
+
+    def make_image(self, version: Version, *, source: Path | None = None, form: Form = Form.GB_PPMID) -> Path:
+        """One more image, signed with the manufacturer's key of this lab."""
+        payload = build_payload(version, source=source or self.source, base_abi=base_abi())
+        key = self.prepared.keys / "manufacturer" / "manufacturer.pem"
+        facts = ImageFacts(version=version, base_abi=base_abi(), security_counter=version.minor + 1, upgrade_from=None)
+        file = wrap_image(
+            sign_image(payload, key, facts),
+            form,
+            manufacturer_code=MANUFACTURER_CODE,
+            image_type=IMAGE_TYPES["ppmid"],
+            hardware_versions=(HARDWARE_VERSION, HARDWARE_VERSION),
+            header_string=f"HAN agent {version}",
+        )
+        path = self.folder / "images" / f"{form.value}-{version}.ota"
+        path.write_bytes(file)
+        return path
 
     @property
     def device(self) -> PreparedDevice:

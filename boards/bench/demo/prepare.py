@@ -77,13 +77,16 @@ def empty_workdir(workdir: Path) -> None:
         raise SettingsError(f"--workdir {workdir}: cannot be written: {error.strerror}; name another folder") from None
 
 
-def prepare(workdir: Path, roles: tuple[str, ...]) -> Prepared:
-    """Identities, images, devices. The air's addresses are not known yet: see ``write_configs``."""
+def prepare(workdir: Path, roles: tuple[str, ...], source: Path | None = None) -> Prepared:
+    """Identities, images, devices. The air's addresses are not known yet: see ``write_configs``.
+
+    ``source`` holds the code of the images; None: the code that runs.
+    """
     keys = workdir / "keys"
     now = datetime.now(UTC)
     identities = {role: new_identities(keys, DEVICE_EUIS[role], role, now) for role in roles}
     new_hub(keys, HUB_EUI, now)
-    payloads = {version: build_payload(version, base_abi=base_abi()) for version in (OLD, NEW)}
+    payloads = {version: build_payload(version, source=source, base_abi=base_abi()) for version in (OLD, NEW)}
     devices = tuple(_device(workdir, role, identities[role], payloads) for role in roles)
     for folder in ("hub", "air"):
         (workdir / folder).mkdir()

@@ -12,7 +12,7 @@ import pytest
 
 from agent.errors import EXIT_OK, EXIT_REFUSED, EXIT_USAGE
 
-FAST = ("--speed", "1000", "--limit", "200")
+FAST = ("--speed", "1000", "--limit", "400")
 FACTS = {
     "role": str,
     "device": str,
@@ -37,12 +37,12 @@ ALERT = {
     "signature_verified": True,
 }
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(450)
 
 
 def demo(base: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(base), "-m", "agent.cli", "demo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=230, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=430, check=False)
 
 
 def played(base: Path, workdir: Path, *arguments: str) -> dict[str, object]:

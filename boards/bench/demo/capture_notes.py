@@ -24,7 +24,7 @@ def write_notes(capture: Path, install_codes: dict[str, str]) -> Path:
     path = capture.parent / README
     path.write_text(
         f"""\
-{capture.name} holds every frame on the virtual air. All of it decrypts with
+{capture.name} holds every frame on the virtual air. From the first Transport-Key on it decrypts with
 
 {listed}
 

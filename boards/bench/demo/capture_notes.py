@@ -29,10 +29,10 @@ def write_notes(capture: Path, install_codes: dict[str, str]) -> Path:
 {listed}
 
 In this folder the last line of this file shows it; add -Y to pick frames, for example
-  -Y 'zbee_aps.cmd.id == 0x05'   the Transport-Key, which brings the network key
-  -Y zbee_zcl_general.ota        the OTA cluster
-  -Y zbee_zcl_se.tun             the tunnel
-  -Y gbcs_message                the GBCS messages in it, taken apart
+  -Y "zbee_aps.cmd.id == 0x05"     the Transport-Key, which brings the network key
+  -Y zbee_zcl_general.ota          the OTA cluster
+  -Y "zbee_aps.cluster == 0x0704" the tunnel
+  -Y gbcs_message                  the GBCS messages in it, taken apart
 
 In Wireshark: Edit, Preferences, Protocols, ZigBee, Pre-configured Keys; byte order Normal.
 These keys were made for this demo and are worth nothing elsewhere.

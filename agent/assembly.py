@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from Crypto.PublicKey.ECC import EccKey
 
 from agent.device import Device, Log, Parts, interrupted_download
-from agent.errors import StorageError
+from agent.errors import FormatError, SettingsError, StorageError
 from agent.events import JoinNetwork, LogicalType
 from agent.gbcs.certificate import KeyUse
 from agent.gbcs.keystore import KeyStore
@@ -22,6 +22,7 @@ from agent.image.mcuboot import ManufacturerImage
 from agent.image.ota_form import Form, Trailer
 from agent.image.refusal import Refusal
 from agent.image.verdict import Requirements, check_supplier
+from agent.ports import Relay
 from agent.settings import Settings
 from agent.update.commands import Policy, Running, Slots
 from agent.update.journal import Journal
@@ -30,12 +31,16 @@ from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.reports import Parties, Reports
 from agent.update.staging import SupplierCheck
-from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_endpoint
+from agent.zigbee.cbke.ecqv import Credentials
+from agent.zigbee.cbke.hub_key import HeldKey, HubKey
+from agent.zigbee.cbke.install_code import parse_install_code
+from agent.zigbee.cbke.key_files import SUITES, load_credentials
+from agent.zigbee.cbke.machine import KeyEstablishment
+from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_basic, describe_endpoint
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointOptions
 from agent.zigbee.joining import Joining
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
-from agent.zigbee.servers import BasicInfo
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.tunnel_server import TunnelServer, TunnelState
 
@@ -56,6 +61,7 @@ class Base:
     rng: random.Random
     log: Log
     options: EndpointOptions = field(default_factory=EndpointOptions)
+    relay: Relay | None = None
 
 
 def build_device(base: Base) -> Device:
@@ -75,6 +81,7 @@ def build_device(base: Base) -> Device:
         outbox=Outbox(journal, settings.tunnel.alert_retry_s),
         journal=journal,
         receiver=GbcsReceiver(eui, keys, authority, journal) if authority else None,
+        relay=base.relay,
     )
     return Device(parts, base.log)
 
@@ -136,11 +143,42 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     settings = base.settings
     clock = HubClock()
     description = describe_endpoint(settings.role, settings.radio.endpoint, settings.radio.profile)
-    basic = BasicInfo("HAN agent", settings.role.upper(), settings.image.hardware_version, str(base.running.version))
+    basic = describe_basic(settings.role, settings.image.hardware_version, str(base.running.version))
     logical_type = LOGICAL_TYPES[settings.radio.logical_type]
-    joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock)
+    key = _hub_key(base)
+    joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock, key)
     tunnel = TunnelServer(settings.tunnel, _journalled_tunnel(base.journal))
-    return DeviceEndpoint(description, basic, joining, _ota_client(base, update, clock), tunnel, base.rng, base.options)
+    ota = _ota_client(base, update, clock)
+    options = replace(base.options, require_security=base.options.require_security or key is not None)
+    return DeviceEndpoint(description, basic, joining, ota, tunnel, base.rng, options)
+
+
+def _hub_key(base: Base) -> HubKey | None:
+    """None without key establishment: where it is off, and on another profile than Smart Energy."""
+    eui = int(base.settings.eui, 16)
+    credentials = key_credentials(base.settings)
+    if not credentials:
+        return None
+    text = base.journal.hub_key()
+    held = HeldKey(**json.loads(text)) if text else None
+    return HubKey(KeyEstablishment(eui, credentials, base.rng), held)
+
+
+def check_identity(settings: Settings) -> None:
+    """What makes a device fail on the air, told before a radio is touched: install code, certificate sets.
+
+    Raises SettingsError or StorageError.
+    """
+    _join_request(settings)
+    key_credentials(settings)
+
+
+def key_credentials(settings: Settings) -> dict[int, Credentials]:
+    """The certificate sets that the settings ask for, none where they ask for no key. Raises StorageError."""
+    radio = settings.radio
+    suites = SUITES[radio.key_establishment] if radio.profile == SMART_ENERGY_PROFILE else ()
+    folder = radio.certificates or settings.storage.keys
+    return load_credentials(folder, int(settings.eui, 16), suites)
 
 
 def _ota_client(base: Base, update: UpdateMachine, clock: HubClock) -> OtaClient:
@@ -165,7 +203,10 @@ def _join_request(settings: Settings) -> JoinNetwork | None:
     radio = settings.radio
     if not radio.install_code:
         return None
-    code = bytes.fromhex(radio.install_code)
+    try:
+        code = parse_install_code(radio.install_code)
+    except FormatError as error:
+        raise SettingsError(f"radio.install_code: {error.reason}; compare it with the label") from None
     return JoinNetwork(code, tuple(radio.channels), LOGICAL_TYPES[radio.logical_type])
 
 

@@ -15,18 +15,21 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Protocol, get_args
 
+from agent.diary import Diary
 from agent.errors import FormatError
 from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, format_eui
 from agent.gbcs.assembler import MessageAssembler
 from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
+from agent.ports import Relay
 from agent.update import commands as order
-from agent.update.journal import Journal, LoggedEvent
+from agent.update.journal import Journal, LoggedEvent, Record
 from agent.update.machine import UpdateMachine
 from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.states import State
 from agent.zigbee import joining, ota_events, tunnel_server
+from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointEvent
 from agent.zigbee.ota_messages import ImageFound
 from agent.zigbee.peer import Peer
@@ -55,7 +58,10 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the device is made of. ``receiver`` None: no GBCS keys (a generic gateway without a tunnel)."""
+    """What the device is made of. ``receiver`` None: no GBCS keys (a generic gateway without a tunnel).
+
+    ``relay``: an HCALCS's load switch. Nothing here moves it; what it is stands in the log at every start.
+    """
 
     endpoint: DeviceEndpoint
     update: UpdateMachine
@@ -63,6 +69,7 @@ class Parts:
     outbox: Outbox
     journal: Journal
     receiver: GbcsReceiver | None
+    relay: Relay | None = None
 
 
 class Device:
@@ -75,25 +82,47 @@ class Device:
         self._outbox = parts.outbox
         self._journal = parts.journal
         self._receiver = parts.receiver
+        self._relay = parts.relay
         self._say = log
         self._wall_clock = wall_clock
+        self._diary = Diary(parts.journal.facts)
         self._assembler = MessageAssembler()
         self._utc_minus_now: float | None = None
         self._started = False
+        self._hub_answers = False
         self.restart = ""
+
+    @property
+    def update_state(self) -> State:
+        """Where the update stands, for a status LED."""
+        return self._update.state
+
+    @property
+    def hub_answers(self) -> bool:
+        """Whether the hub has answered and has not become silent since."""
+        return self._hub_answers
 
     # --- agent.ports.Node ---------------------------------------------------------------------------------------------
 
+    def begin(self, now: float) -> None:
+        """The program has come up: confirm, revert or resume. Needs no radio: a trial without one must fail too."""
+        if self._started:
+            return
+        self._started = True
+        if self._relay:
+            self._log("relay", connected=self._relay.read())
+        self._update.start(now)
+        self._settle(now)
+
     def start(self, now: float) -> None:
-        """The radio is open (again). The first time: confirm, revert or resume, before anything goes on the air."""
-        if not self._started:
-            self._started = True
-            self._update.start(now)
+        """The radio is open (again)."""
+        self.begin(now)
         self._endpoint.start(now)
         self._settle(now)
 
     def receive(self, event: RadioEvent, now: float) -> None:
         """Something came up from the radio."""
+        self._diary.heard(event)
         self._endpoint.receive(event, now)
         self._settle(now)
 
@@ -152,7 +181,21 @@ class Device:
         elif isinstance(event, joining.HubAnswered):
             self._hub_answered(event.utc, now)
         else:
+            if isinstance(event, hub_key.LinkKeyMade):
+                self._journal.set_hub_key(json.dumps(asdict(event.held)))
+            elif isinstance(event, hub_key.LinkKeyForgotten):
+                self._journal.set_hub_key("")
+            elif isinstance(event, joining.HubLost):
+                self._hub_answers = False
             self._log(_words(type(event).__name__), **_facts(event))
+        self._diary.note(event, self._utc(now))
+
+    def cancel_update(self, reason: str, now: float) -> tuple[Record, bool]:
+        """The engineer drops a transfer or a pending image: the update as it was, and whether it was dropped."""
+        before = self._update.record
+        cancelled = self._update.cancel(reason)
+        self._settle(now)
+        return before, cancelled
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:
@@ -178,11 +221,12 @@ class Device:
         match event:
             case tunnel_server.TunnelOpened(state):
                 self._assembler.reset()
+                self._outbox.tunnel_changed(now)
                 self._journal.set_tunnel(json.dumps(asdict(state)))
-                self._outbox.tunnel_opened(now)
                 self._log("tunnel open", tunnel=state.tunnel, maximum_octets=state.peer_maximum_octets)
             case tunnel_server.TunnelClosed(reason):
                 self._assembler.reset()
+                self._outbox.tunnel_changed(now)
                 self._journal.set_tunnel("")
                 self._log("tunnel closed", reason=reason)
             case tunnel_server.TunnelData(octets):
@@ -231,6 +275,7 @@ class Device:
 
     def _hub_answered(self, utc: int | None, now: float) -> None:
         """Without a valid time from the hub the contact counts all the same; reports then bear our own clock."""
+        self._hub_answers = True
         unix = self._wall_clock() if utc is None else utc + UNIX_TIME_OF_ZIGBEE_EPOCH
         self._utc_minus_now = unix - now
         self._update.hub_answered(now, int(unix))
@@ -303,9 +348,10 @@ def _facts(event: EndpointEvent) -> dict[str, object]:
 def _plain(name: str, value: object) -> object:
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, NetworkInfo | Peer):
-        return {item.name: _plain(item.name, getattr(value, item.name)) for item in fields(value)}
-    if name in ("eui", "extended_pan_id") and isinstance(value, int):
+    if isinstance(value, NetworkInfo | Peer | hub_key.HeldKey):
+        shown = [item for item in fields(value) if item.repr]  # the others are nobody's business
+        return {item.name: _plain(item.name, getattr(value, item.name)) for item in shown}
+    if name in ("eui", "hub_eui", "extended_pan_id") and isinstance(value, int):
         return format_eui(value)
     if name in ("source", "cluster", "short_address", "pan_id") and isinstance(value, int):
         return f"0x{value:04X}"

@@ -12,7 +12,6 @@ import importlib.resources
 import json
 import os
 import random
-import signal
 import sys
 import time
 from contextlib import ExitStack, closing, suppress
@@ -20,23 +19,26 @@ from pathlib import Path
 
 import structlog
 
-from agent import logs
+from agent import control_socket, logs, presence
 from agent.assembly import Base, build_device
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
 from agent.boot.slots import capacity_octets
 from agent.device import Device
-from agent.errors import EXIT_OK, EXIT_RESTART, HanError, SettingsError
+from agent.errors import HanError, SettingsError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
+from agent.ports import Relay
+from agent.runtime import Runtime
 from agent.settings import Settings, load_device
-from agent.shell import drive
 from agent.update.commands import Running
 from agent.update.database import open_database
+from agent.update.facts import FactName
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, LoggedEvent
 from agent.zigbee.clusters import describe_endpoint
+from boards.raspberry_pi.board import open_board
 from boards.znp_radio import ZnpRadio
 
 
@@ -73,18 +75,27 @@ def _run(config: Path) -> int:
         raise SettingsError("started without a first stage: use han-agent run --config FILE")
     with ExitStack() as stack:
         places = Places.load(config)
+        stack.enter_context(presence.hold(settings.storage.database))
         opened = open_places(places, stack)
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
-        device = _device(settings, places, opened, handover, version, journal)
+        board = open_board(settings)
+        device = _device(settings, places, opened, handover, version, journal, board.relay)
         log = structlog.get_logger()
         log.info("running", role=settings.role, version=str(version), slot=handover.slot.name, trial=handover.trial)
-        _record(handover, journal)
-        return asyncio.run(_drive(device, _radio(settings)))
+        _record(handover, version, journal)
+        control = control_socket.socket_path(settings.storage.database)
+        return asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
 
 
 def _device(
-    settings: Settings, places: Places, opened: OpenPlaces, handover: Handover, version: Version, journal: Journal
+    settings: Settings,
+    places: Places,
+    opened: OpenPlaces,
+    handover: Handover,
+    version: Version,
+    journal: Journal,
+    relay: Relay | None,
 ) -> Device:
     control = SlotsControl(opened.store, opened.areas, handover.slot)
     base = Base(
@@ -97,6 +108,7 @@ def _device(
         journal=journal,
         rng=random.SystemRandom(),
         log=_log,
+        relay=relay,
     )
     return build_device(base)
 
@@ -105,8 +117,11 @@ def _log(event: str, /, **facts: object) -> None:
     structlog.get_logger().info(event, **facts)
 
 
-def _record(handover: Handover, journal: Journal) -> None:
-    """What the first stage met belongs into the security log, where it outlives the console."""
+def _record(handover: Handover, version: Version, journal: Journal) -> None:
+    """What runs, and what the first stage met: into the journal, where it outlives the console."""
+    journal.facts.note(
+        FactName.STARTED, time.time(), slot=handover.slot.name, version=str(version), trial=handover.trial
+    )
     for event in handover.events:
         journal.log(LoggedEvent("security", None, event.code, f"slot {event.slot.name}: {event.message}", ""))
         _log("firmware verification failed", code=f"0x{event.code:04X}", slot=event.slot.name, reason=event.message)
@@ -126,20 +141,6 @@ def _radio(settings: Settings) -> ZnpRadio:
         endpoint.output_clusters,
         baudrate=radio.baudrate,
     )
-
-
-async def _drive(device: Device, radio: ZnpRadio) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-    def look() -> None:
-        if device.restart:
-            stop.set()
-
-    await drive(device, radio, time.monotonic, stop, look)
-    return EXIT_RESTART if device.restart else EXIT_OK
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import msgspec
 from agent.errors import SettingsError
 
 ROLES = ("ppmid", "hcalcs")
+KEY_ESTABLISHMENT = ("suite-2", "suite-1", "both", "off")
 IMAGE_FORMS = ("gb-ppmid", "gb-hcalcs", "generic")
 
 
@@ -29,6 +30,8 @@ class RadioSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     endpoint: int = 1
     logical_type: str = "router"  # or "end-device"
     baudrate: int = 115200
+    key_establishment: str = "suite-2"  # GB's; or "suite-1", "both", "off": Smart Energy only
+    certificates: Path | None = None  # folder of <eui>-cbke-1.txt and -2.txt; without it storage.keys
 
 
 class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +87,13 @@ class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     tries: int = 3  # starts that a trial may use
 
 
+class BoardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the agent's pins are: a relay (HCALCS), a status LED. Without a profile it touches no pin."""
+
+    profile: str = ""  # a name of boards/profiles (han-agent board list), or the path of a TOML file of your own
+    pins: Path = Path("pins")  # folder where the levels that were driven last are kept; relative to the file's folder
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """device.toml"""
 
@@ -96,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ota: OtaSettings = OtaSettings()
     tunnel: TunnelSettings = TunnelSettings()
     health: HealthSettings = HealthSettings()
+    board: BoardSettings = BoardSettings()
 
 
 T = TypeVar("T")
@@ -139,8 +150,16 @@ def load_device(path: Path) -> Settings:
     storage = settings.storage
     folder = path.resolve().parent
     _check_install_code(settings.radio.install_code, path)
+    check_key_establishment(settings.radio.key_establishment, str(path))
+    if settings.radio.certificates is not None:
+        radio = msgspec.structs.replace(settings.radio, certificates=folder / settings.radio.certificates)
+        settings = msgspec.structs.replace(settings, radio=radio)
     absolute = {name: folder / getattr(storage, name) for name in storage.__struct_fields__}
-    return msgspec.structs.replace(settings, storage=StorageSettings(**absolute))
+    board = settings.board
+    if board.profile.endswith(".toml"):
+        board = msgspec.structs.replace(board, profile=str(folder / board.profile))
+    board = msgspec.structs.replace(board, pins=folder / board.pins)
+    return msgspec.structs.replace(settings, storage=StorageSettings(**absolute), board=board)
 
 
 def _check_install_code(text: str, path: Path) -> None:
@@ -149,6 +168,13 @@ def _check_install_code(text: str, path: Path) -> None:
         raise SettingsError(
             f"{path}: radio.install_code: {text!r} is not 8, 10, 14 or 18 octets of hex, as printed on the label"
         )
+
+
+def check_key_establishment(value: str, where: str) -> None:
+    """Refuse what is not in KEY_ESTABLISHMENT."""
+    if value not in KEY_ESTABLISHMENT:
+        known = ", ".join(KEY_ESTABLISHMENT)
+        raise SettingsError(f"{where}: radio.key_establishment: {value!r} is not one of {known}")
 
 
 def check_role(role: str, where: str) -> None:

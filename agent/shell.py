@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from agent.errors import RadioError
 from agent.events import RadioEvent, RadioLost, RadioRequest, RadioResult, RadioStatus
@@ -14,29 +15,45 @@ from agent.ports import Node, RadioPort
 
 REOPEN_FIRST_S = 0.5  # our choice: a stick that was pulled is looked for soon, then ever more rarely
 REOPEN_LIMIT_S = 30.0
+REOPEN_TURN_S = 1.0  # meanwhile the node's own time goes on: a trial whose radio has gone must fail
 LOST = RadioResult(RadioStatus.RADIO_LOST, detail="the radio went away before the chip answered")
 
 
 class Driver:
-    """One node on one radio, until ``stop`` is set or the node's owner raises out of ``on_progress``."""
+    """One node on one radio, until ``stop`` is set or the node's owner raises out of ``on_progress``.
+
+    ``turn_s``: a turn, and with it ``on_progress``, at least so often; None: only when there is something to do.
+    ``on_no_radio(error, again_s)``: a radio that is not there at the start is waited for; without it, ``run`` raises.
+    """
 
     def __init__(
-        self, node: Node, radio: RadioPort, clock: Callable[[], float], on_progress: Callable[[], None] = lambda: None
+        self,
+        node: Node,
+        radio: RadioPort,
+        clock: Callable[[], float],
+        on_progress: Callable[[], None] = lambda: None,
+        turn_s: float | None = None,
+        on_no_radio: Callable[[RadioError, float], None] | None = None,
     ) -> None:
         self._node = node
         self._radio = radio
         self._clock = clock
         self._on_progress = on_progress
+        self._turn_s = turn_s
+        self._on_no_radio = on_no_radio
         self._wake = asyncio.Event()
         self._events: list[RadioEvent] = []
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Open the radio and drive until ``stop``. Raises RadioError when the first opening fails."""
-        await self._radio.open(self._event)
+        """Open the radio and drive until ``stop``. Raises RadioError when nobody wants to wait for it."""
         watcher = asyncio.create_task(self._wake_on(stop))
-        self._node.start(self._clock())
         try:
+            if self._on_no_radio is None:
+                await self._radio.open(self._event)
+                self._node.start(self._clock())
+            else:
+                await self._reopen(stop)
             while not stop.is_set():
                 self._step()
                 self._on_progress()
@@ -56,14 +73,18 @@ class Driver:
         self._wake.set()
 
     def _step(self) -> None:
+        for handle, request in self._turn():
+            task = asyncio.create_task(self._execute(handle, request))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    def _turn(self) -> list[tuple[int, RadioRequest]]:
+        """The node's own time, and what it asks of the radio since."""
         now = self._clock()
         deadline = self._node.next_deadline()
         if deadline is not None and deadline <= now:
             self._node.handle_timer(now)
-        for handle, request in self._node.radio_requests(now):
-            task = asyncio.create_task(self._execute(handle, request))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        return self._node.radio_requests(now)
 
     async def _execute(self, handle: int, request: RadioRequest) -> None:
         try:
@@ -75,7 +96,10 @@ class Driver:
 
     async def _sleep_until_needed(self) -> None:
         deadline = self._node.next_deadline()
-        delay = None if deadline is None else max(0.0, deadline - self._clock())
+        delays = [] if deadline is None else [max(0.0, deadline - self._clock())]
+        if self._turn_s is not None:
+            delays.append(self._turn_s)
+        delay = min(delays, default=None)
         try:
             await asyncio.wait_for(self._wake.wait(), delay)
         except TimeoutError:
@@ -98,15 +122,28 @@ class Driver:
         while not stop.is_set():
             try:
                 await self._radio.open(self._event)
-            except RadioError:
-                try:
-                    await asyncio.wait_for(stop.wait(), pause_s)
-                except TimeoutError:
-                    pause_s = min(2 * pause_s, REOPEN_LIMIT_S)
+            except RadioError as error:
+                if self._on_no_radio is not None:
+                    self._on_no_radio(error, pause_s)
+                await self._pause(pause_s, stop)
+                pause_s = min(2 * pause_s, REOPEN_LIMIT_S)
                 continue
             self._events.clear()  # what the old connection still said is about a radio that is gone
             self._node.start(self._clock())
             return
+
+    async def _pause(self, pause_s: float, stop: asyncio.Event) -> None:
+        """No radio for a while: the node's time goes on, and what it asks of the radio is answered as lost."""
+        end = self._clock() + pause_s
+        while not stop.is_set():
+            for handle, _ in self._turn():
+                self._node.radio_done(handle, LOST, self._clock())
+            self._on_progress()
+            left_s = end - self._clock()
+            if left_s <= 0:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(left_s, REOPEN_TURN_S))
 
     async def _finish_requests(self) -> None:
         """No request outlives its radio: each is cancelled, and the node hears that it was lost."""
@@ -126,6 +163,7 @@ async def drive(
     clock: Callable[[], float],
     stop: asyncio.Event,
     on_progress: Callable[[], None] = lambda: None,
+    turn_s: float | None = None,
 ) -> None:
     """Drive one node to the end. ``on_progress`` is called after every step: print, journal, decide to stop."""
-    await Driver(node, radio, clock, on_progress).run(stop)
+    await Driver(node, radio, clock, on_progress, turn_s).run(stop)

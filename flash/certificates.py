@@ -90,11 +90,16 @@ def new_issuer(now: datetime) -> Issuer:
 
 def device_certificate(issuer: Issuer, eui: int, usage: Usage, key: ec.EllipticCurvePrivateKey, now: datetime) -> bytes:
     """PEM of a device's certificate: an empty subject, valid for ever."""
+    builder = _builder(x509.Name([]), issuer.certificate.subject, key, issuer.key, now, NEVER_EXPIRES)
+    builder = builder.add_extension(device_name(eui), critical=True)
+    return _issue(issuer, builder, usage)
+
+
+def device_name(eui: int) -> x509.SubjectAlternativeName:
+    """A device's EUI as its certificate names it: hardwareModuleName."""
     serial = b"\x04\x08" + eui.to_bytes(8, "big")
     module = x509.OtherName(HARDWARE_MODULE_NAME, bytes((0x30, len(DEVICE_TYPE) + len(serial))) + DEVICE_TYPE + serial)
-    builder = _builder(x509.Name([]), issuer.certificate.subject, key, issuer.key, now, NEVER_EXPIRES)
-    builder = builder.add_extension(x509.SubjectAlternativeName([module]), critical=True)
-    return _issue(issuer, builder, usage)
+    return x509.SubjectAlternativeName([module])
 
 
 def organisation_certificate(
@@ -113,8 +118,7 @@ def organisation_certificate(
 
 
 def _issue(issuer: Issuer, builder: x509.CertificateBuilder, usage: Usage) -> bytes:
-    signing = usage is Usage.DIGITAL_SIGNATURE
-    builder = builder.add_extension(_key_usage(signing=signing, agreement=not signing), critical=True)
+    builder = builder.add_extension(key_usage(usage), critical=True)
     policy = x509.PolicyInformation(POLICY, None)
     builder = builder.add_extension(x509.CertificatePolicies([policy]), critical=True)
     return certificate_pem(builder.sign(issuer.key, hashes.SHA256()))
@@ -140,6 +144,12 @@ def _key_identifier(key: ec.EllipticCurvePrivateKey) -> bytes:
     point = key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
     low = hashlib.sha1(point, usedforsecurity=False).digest()[-8:]
     return bytes((0x40 | low[0] & 0x0F,)) + low[1:]
+
+
+def key_usage(usage: Usage) -> x509.KeyUsage:
+    """Exactly one of digitalSignature and keyAgreement."""
+    signing = usage is Usage.DIGITAL_SIGNATURE
+    return _key_usage(signing=signing, agreement=not signing)
 
 
 def _key_usage(*, signing: bool = False, agreement: bool = False, certificate_sign: bool = False) -> x509.KeyUsage:

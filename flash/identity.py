@@ -4,11 +4,14 @@
 
     DIR/devices/<eui>/    goes to the device, as the directory that ``storage.keys`` of its device.toml names:
                           its own ds and ka keys and certificates, the ACB's certificates, for an HCALCS the supplier's
-                          signing certificate, and trust/manufacturer.pem (public)
+                          signing certificate, <eui>-cbke-1.txt and -2.txt (key establishment with the hub, both
+                          suites), and trust/manufacturer.pem (public)
     DIR/install-codes/    <eui>.txt: what is printed on the device's label; for the device and for whoever lets it join
-    DIR/head-end/         stays with the bench: keys and certificates of ACB and supplier, every device's certificates
+    DIR/head-end/         stays with the bench: keys and certificates of ACB and supplier, every device's certificates,
+                          the hub's own, also for key establishment
     DIR/manufacturer/     stays with the vendor: manufacturer.pem (private) signs images
-    DIR/ca/               stays with the vendor: the test CA, to add devices later
+    DIR/ca/               stays with the vendor: the test CAs (certificates, and cbke-1.txt and -2.txt for the
+                          implicit certificates of key establishment), to add devices later
 
 A second call adds a device to the same parties. Nothing is ever overwritten; private files have mode 0600.
 """
@@ -26,8 +29,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from agent.errors import StorageError
+from agent.errors import FormatError, StorageError
 from agent.settings import check_role
+from agent.zigbee.cbke.certificates import SUITE_1, SUITE_2
+from agent.zigbee.cbke.ecqv import CertificateAuthority, Credentials, issue, make_authority
+from agent.zigbee.cbke.install_code import add_crc
+from agent.zigbee.cbke.key_files import file_name, format_authority, format_credentials, parse_authority
 from flash.certificates import (
     Issuer,
     Role,
@@ -46,6 +53,7 @@ DEFAULT_DEVICE = 0x02DB_0000_0000_0001
 ACB = 0x02DB_0000_0000_0A04
 SUPPLIER = 0x02DB_0000_0000_0A02
 INSTALL_CODE_OCTETS = 16
+CBKE_CA_EUIS = {SUITE_1: 0x02DB_0000_0000_CA01, SUITE_2: 0x02DB_0000_0000_CA02}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,7 @@ def new_identities(directory: Path, device_eui: int, role: str, now: datetime) -
         device_eui,
         ACB,
         SUPPLIER,
-        _with_crc(secrets.token_bytes(INSTALL_CODE_OCTETS)),
+        add_crc(secrets.token_bytes(INSTALL_CODE_OCTETS)),
         directory / "devices" / name,
         directory / "install-codes" / f"{name}.txt",
         directory / "head-end",
@@ -91,25 +99,16 @@ def new_identities(directory: Path, device_eui: int, role: str, now: datetime) -
 
 
 def new_hub(directory: Path, hub_eui: int, now: datetime) -> None:
-    """The Communications Hub's own pairs, kept with the head end's: the bench's hub signs its CCS08 with them."""
-    issuer = _load_issuer(directory / "ca")
+    """The Communications Hub's own pairs and certificate sets, kept with the head end's. ``hub_eui``: its radio's.
+
+    The bench's hub signs its CCS08 with the pairs and establishes keys with the sets. Raises StorageError.
+    """
+    ca, folder = directory / "ca", directory / "head-end"
+    issuer = _load_issuer(ca)
     if issuer is None:
-        raise StorageError(f"{directory / 'ca'}: no test CA; make a device's identity first")
-    _new_pairs(directory / "head-end", hub_eui, lambda usage, key: device_certificate(issuer, hub_eui, usage, key, now))
-
-
-def install_code_crc(code: bytes) -> bytes:
-    """CRC-16/X-25 of an install code, little-endian (ZigBee base device behaviour 10.1)."""
-    crc = 0xFFFF
-    for octet in code:
-        crc ^= octet
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x8408 if crc & 1 else 0)
-    return (crc ^ 0xFFFF).to_bytes(2, "little")
-
-
-def _with_crc(code: bytes) -> bytes:
-    return code + install_code_crc(code)
+        raise StorageError(f"{ca}: no test CA; make a device's identity first")
+    _new_pairs(folder, hub_eui, lambda usage, key: device_certificate(issuer, hub_eui, usage, key, now))
+    new_certificate_sets(ca, folder, hub_eui)
 
 
 def _new_parties(made: Identities, now: datetime) -> Issuer:
@@ -117,23 +116,27 @@ def _new_parties(made: Identities, now: datetime) -> Issuer:
     issuer = new_issuer(now)
     for eui, role in ((ACB, Role.ACCESS_CONTROL_BROKER), (SUPPLIER, Role.SUPPLIER)):
 
-        def issue(usage: Usage, key: ec.EllipticCurvePrivateKey, eui: int = eui, role: Role = role) -> bytes:
+        def certify(usage: Usage, key: ec.EllipticCurvePrivateKey, eui: int = eui, role: Role = role) -> bytes:
             return organisation_certificate(issuer, eui, role, usage, key, now)
 
-        _new_pairs(made.head_end_keys, eui, issue)
+        _new_pairs(made.head_end_keys, eui, certify)
     manufacturer = new_key()
     _write(made.manufacturer_key, private_pem(manufacturer), 0o600)
     _write(made.manufacturer_key.parent / "trust" / "manufacturer.pem", public_pem(manufacturer), 0o644)
+    for suite, eui in CBKE_CA_EUIS.items():
+        authority = make_authority(suite, eui, secrets.SystemRandom())
+        _write(made.certificate_authority / f"cbke-{suite}.txt", format_authority(authority).encode(), 0o600)
     _write(made.certificate_authority / "ca.pem", certificate_pem(issuer.certificate), 0o644)
     _write(made.certificate_authority / "ca.key", private_pem(issuer.key), 0o600)
     return issuer
 
 
 def _new_device(made: Identities, issuer: Issuer, role: str, now: datetime) -> None:
-    def issue(usage: Usage, key: ec.EllipticCurvePrivateKey) -> bytes:
+    def certify(usage: Usage, key: ec.EllipticCurvePrivateKey) -> bytes:
         return device_certificate(issuer, made.device_eui, usage, key, now)
 
-    _new_pairs(made.device_keys, made.device_eui, issue)
+    _new_pairs(made.device_keys, made.device_eui, certify)
+    new_certificate_sets(made.certificate_authority, made.device_keys, made.device_eui)
     for usage in Usage:
         _copy(made.device_keys, made.head_end_keys, f"{made.device_eui:016x}-{usage.value}.pem")
         _copy(made.head_end_keys, made.device_keys, f"{ACB:016x}-{usage.value}.pem")
@@ -141,6 +144,31 @@ def _new_device(made: Identities, issuer: Issuer, role: str, now: datetime) -> N
         _copy(made.head_end_keys, made.device_keys, f"{SUPPLIER:016x}-{Usage.DIGITAL_SIGNATURE.value}.pem")
     _copy(made.manufacturer_key.parent / "trust", made.device_keys / "trust", "manufacturer.pem")
     _write(made.install_code_file, f"{made.install_code.hex().upper()}\n".encode(), 0o600)
+
+
+def new_certificate_sets(ca: Path, folder: Path, eui: int) -> None:
+    """``<eui>-cbke-1.txt`` and ``-2.txt`` for a device or a hub, from the test CAs in ``ca``. Raises StorageError."""
+    for suite in CBKE_CA_EUIS:
+        made = issue(_load_authority(ca / f"cbke-{suite}.txt"), eui, secrets.SystemRandom())
+        write_certificate_set(folder, eui, made)
+
+
+def write_certificate_set(folder: Path, eui: int, made: Credentials, *, replace: bool = False) -> Path:
+    """One set under its name; over another one only with ``replace``. Raises StorageError."""
+    path = folder / file_name(eui, made.suite)
+    if replace:
+        path.unlink(missing_ok=True)
+    _write(path, format_credentials(made).encode(), 0o600)
+    return path
+
+
+def _load_authority(path: Path) -> CertificateAuthority:
+    try:
+        return parse_authority(path.read_text(encoding="ascii"))
+    except OSError as error:
+        raise StorageError(f"{path}: the test CA cannot be read: {error.strerror}; name another --directory") from None
+    except (UnicodeDecodeError, FormatError) as error:
+        raise StorageError(f"{path}: the test CA cannot be read: {error}; name another --directory") from None
 
 
 def _new_pairs(folder: Path, eui: int, issue: Callable[[Usage, ec.EllipticCurvePrivateKey], bytes]) -> None:

@@ -31,6 +31,8 @@ INCLUDED = (
     "boards/znp",
     "boards/raspberry_pi",
     "boards/profiles",
+    "boards/virtual/__init__.py",
+    "boards/virtual/gpio.py",  # a device on a laptop has pins too
 )
 EXCLUDED = (
     "agent/cli",

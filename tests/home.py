@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import random
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,9 +25,12 @@ from agent.device import Device
 from agent.gbcs.keystore import KeyStore
 from agent.image.ota_form import Form
 from agent.image.version import Version
+from agent.ports import Relay
 from agent.settings import ImageSettings, OtaSettings, RadioSettings, Settings, StorageSettings, TunnelSettings
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal
+from agent.zigbee.cbke.ecqv import Credentials
+from agent.zigbee.cbke.key_files import SUITES, load_credentials
 from agent.zigbee.endpoint import EndpointOptions
 from boards.bench.backhaul import Backhaul
 from boards.bench.faults import Faults
@@ -37,9 +41,10 @@ from boards.bench.members import Member
 from boards.bench.report import Report
 from boards.bench.request_log import RequestLog
 from boards.bench.settings import ZIGBEE_EPOCH, Activation, ActivationKind, ServerSettings
+from boards.bench.trust_center import CredentialsOf
 from boards.virtual.disk import Disk, PowerCut
 from boards.virtual.world import World
-from flash.identity import SUPPLIER, Identities, new_identities
+from flash.identity import SUPPLIER, Identities, new_certificate_sets, new_identities
 from flash.image_sign import sign_trailer
 from tests.image_factory import HEADER
 from tests.update_rig import NEW, Rig, image, ota_file
@@ -54,7 +59,15 @@ def identity(role: str) -> Identities:
     """One identity a role and run; the folder lives as long as the tests."""
     folder = Path(mkdtemp(prefix="han-agent-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return new_identities(folder, DEVICE_EUI, role, datetime(2026, 1, 1, tzinfo=UTC))
+    made = new_identities(folder, DEVICE_EUI, role, datetime(2026, 1, 1, tzinfo=UTC))
+    new_certificate_sets(made.certificate_authority, made.certificate_authority / "hub", HUB_EUI)
+    return made
+
+
+@cache
+def hub_credentials(role: str, suites: tuple[int, ...]) -> dict[int, Credentials]:
+    """The hub's own certificate sets."""
+    return load_credentials(identity(role).certificate_authority / "hub", HUB_EUI, suites)
 
 
 @cache
@@ -73,6 +86,8 @@ class Home:
     seed: int = 1
     loss: float = 0.0
     faults: Faults | None = None
+    keys: str = "off"  # the device's key_establishment
+    hub_keys: str | Mapping[int, Credentials] = ""  # the hub's: as the device's, unless told otherwise, or its sets
     ota: OtaSettings = field(default_factory=OtaSettings)
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -96,12 +111,30 @@ class Home:
 
     def _start_hub(self) -> None:
         member = Member(DEVICE_EUI, self.role, self.identity.install_code)
-        plan = HubPlan(channel=20, members=[member], utc=self._utc, answer_zdo=True, ota=self.server)
+        plan = HubPlan(
+            channel=20,
+            members=[member],
+            utc=self._utc,
+            credentials=self._hub_credentials(),
+            answer_zdo=True,
+            ota=self.server,
+        )
         self.hub = Hub(plan, random.Random(self.seed), self.faults)
         keys = KeyStore.load(self.identity.head_end_keys)
         self.head_end = HeadEnd(keys, Parties(self.identity.acb_eui, self.identity.supplier_eui), RequestLog())
         self.backhaul = Backhaul(self.hub, self.head_end, self._wall)
         self.world.attach(HUB_EUI, self.hub)
+
+    def _hub_credentials(self) -> CredentialsOf | None:
+        if not isinstance(self.hub_keys, str):
+            return {HUB_EUI: self.hub_keys}
+        suites = SUITES[self.hub_keys or self.keys]
+        return {HUB_EUI: hub_credentials(self.role, suites)} if suites else None
+
+    def restart_hub(self) -> None:
+        """The hub's program ends and starts anew; its chip keeps its network and keys."""
+        self.world.detach(HUB_EUI)
+        self._start_hub()
 
     def _utc(self, now: float) -> int:
         return STARTED_UTC + int(now) - ZIGBEE_EPOCH
@@ -166,18 +199,25 @@ class Home:
             rng=random.Random(self.seed + len(self.boots)),
             log=self._log,
             options=EndpointOptions(answers_zdo=True),
+            relay=self.open_relay(),
         )
         device = build_device(base)
         self.journal = base.journal
         self.world.attach(DEVICE_EUI, device)
         return device
 
+    def open_relay(self) -> Relay | None:
+        """What a program that has just started does with its pins: none here."""
+        return None
+
     def _settings(self) -> Settings:
         nowhere = Path("/nonexistent")
         return Settings(
             role=self.role,
             eui=f"{DEVICE_EUI:016X}",
-            radio=RadioSettings(path="in process", install_code=self.identity.install_code.hex()),
+            radio=RadioSettings(
+                path="in process", install_code=self.identity.install_code.hex(), key_establishment=self.keys
+            ),
             image=ImageSettings(
                 manufacturer_code=HEADER.manufacturer_code,
                 image_type=HEADER.image_type,
@@ -233,5 +273,9 @@ class Home:
         with suppress(PowerCut):
             self.rig.close_database()
         self.rig.disk.power_on()
+        self.power_came_back()
         self.rig.boot_number += 1
         self.power_up()
+
+    def power_came_back(self) -> None:
+        """For hardware beside the disk."""

@@ -123,7 +123,7 @@ class LoneRadio:
 
 def settings_in(folder: Path, **change: object) -> HubSettings:
     usual = HubSettings(
-        radio=HubRadioSettings(path="none"),
+        radio=HubRadioSettings(path="none", key_establishment="off"),
         state=folder / "state",
         keys=KEYS,
         devices=[DeviceSettings(eui=PPMID), DeviceSettings(eui=HCALCS, role="hcalcs")],
@@ -364,7 +364,7 @@ def test_update_ppmid_firmware_by_command_is_followed_to_the_alert(
     assert asyncio.run(scenario()) == 0
     printed = capsys.readouterr().out
     assert "holds version 0x01010000" in printed
-    assert "CS09 PPMID Firmware Activation Alert alert" in printed
+    assert "CS09 PPMID Firmware Activation Alert;" in printed
     assert "11.4 for 00DB1234567890B1: done" in printed
 
 

@@ -37,6 +37,7 @@ from agent.gbcs.use_cases import (
 from agent.image.ota_form import Form, Trailer, encode_file
 from agent.image.ota_header import OtaHeader
 from agent.zigbee import ota_messages as ota
+from agent.zigbee.cbke.install_code import add_crc
 from agent.zigbee.zcl import ZclStatus
 from boards.bench import happenings
 from boards.bench.backhaul import AlertNotMade, Backhaul, RequestError
@@ -47,7 +48,7 @@ from boards.bench.members import Member
 from boards.bench.offers import OfferError, load_offer, manufacturer_image_hash
 from boards.bench.report import Report
 from boards.bench.request_log import RequestLog
-from boards.bench.settings import Activation, ActivationKind, HeadEndSettings, ImageOffer, crc_x25
+from boards.bench.settings import Activation, ActivationKind, HeadEndSettings, ImageOffer
 from boards.virtual.world import World
 
 KEYS = KeyStore.load(Path(__file__).parent / "vectors" / "gbcs" / "keystore")
@@ -55,7 +56,7 @@ ACB, SUPPLIER, STRANGER = 0x90B3D51F30AA0001, 0x90B3D51F30AA0002, 0x90B3D51F30AA
 HCALCS, PPMID, HUB = 0x00DB1234567890B0, 0x00DB1234567890B1, 0x00DB1234567890B2
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HASH = hashlib.sha256(b"image").digest()
-CODE = bytes(range(16)) + crc_x25(bytes(range(16))).to_bytes(2, "little")
+CODE = add_crc(bytes(range(16)))
 VERSION = 0x01010000
 PARTIES = Parties(ACB, SUPPLIER)
 

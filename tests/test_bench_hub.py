@@ -16,6 +16,7 @@ from agent.gbcs.message import Cra, GbcsMessage
 from agent.zigbee import foundation, time_cluster, zdo
 from agent.zigbee import ota_messages as ota
 from agent.zigbee import tunnel_messages as tunnel
+from agent.zigbee.cbke.install_code import add_crc
 from agent.zigbee.clusters import Cluster
 from agent.zigbee.zcl import ZclFrame, ZclStatus
 from boards.bench import happenings
@@ -36,12 +37,11 @@ from boards.bench.happenings import (
 from boards.bench.hub import Hub, HubPlan
 from boards.bench.images import ServedImage
 from boards.bench.members import Member
-from boards.bench.settings import crc_x25
 from boards.virtual.world import World
 
 HUB = 0x00124B0014000001
 EUI = 0x90B3D51F30010000
-CODE = bytes(range(16)) + crc_x25(bytes(range(16))).to_bytes(2, "little")
+CODE = add_crc(bytes(range(16)))
 UTC_AT_ZERO = 800_000_000
 IMAGE = ServedImage("new.ota", 0x10B5, 1, 0x01010000, bytes(500))
 MESSAGE = GbcsMessage(Cra.ALERT, 5, EUI, 0x90B3D51F30000002, 0x012B, b"\x30\x00", signature=bytes(64)).encode()
@@ -116,7 +116,7 @@ def test_from_nothing_to_an_open_tunnel() -> None:
 
 
 def test_a_wrong_install_code_stays_outside() -> None:
-    it = pair(code=b"\x00" * 16 + crc_x25(bytes(16)).to_bytes(2, "little"))
+    it = pair(code=add_crc(bytes(16)))
     it.run(60.0)
     assert set(it.device.statuses) == {RadioStatus.KEY_EXCHANGE_FAILED}
     assert it.all(DeviceSeen) == []

@@ -57,9 +57,9 @@ def test_paths_become_absolute_beside_the_file(tmp_path: Path) -> None:
         ("channel = 15", 'channel = "15"', "radio.channel"),
         ("pan_id = 0x1A62", "pan_id = 0x10000", "let the chip choose"),
         ('eui = "90B3D51F30010000"', 'eui = "90B3D51F3001000"', "not an EUI of 16 hex digits"),
-        ("D505C3B5", "D505C3B6", "CRC does not fit"),
-        ("83FED3407A939723A5C639B26916D505C3B5", "83FED3", "printed on the label"),
-        ("83FED3407A939723A5C639B26916D505C3B5", "hello", "is not hex"),
+        ("D505C3B5", "D505C3B6", "its CRC is C3B6, computed C3B5"),
+        ("83FED3407A939723A5C639B26916D505C3B5", "83FED3", "compare it with the label"),
+        ("83FED3407A939723A5C639B26916D505C3B5", "hello", "not hex digits"),
         ('activate = "+30"', 'activate = "soon"', "is not now, wait"),
         ('activate = "+30"', 'activate = "2026-01-31T02:00:00"', "no time zone"),
         ('activate = "+30"', 'activate = "1999-01-31T02:00:00Z"', "2000 to 2136"),
@@ -77,7 +77,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, old: str, new: str, words: str) 
 
 
 def test_install_code_of_the_zigbee_document() -> None:
-    code = settings.parse_install_code("83FED3407A932B70", "label")
+    code = settings.install_code("83FED3407A932B70", "label")
     assert code.hex() == "83fed3407a932b70"
 
 

@@ -12,13 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
-from hypothesis import given
-from hypothesis import strategies as st
-from image_factory import steady
 
 from agent.errors import SettingsError, StorageError
 from agent.image.signature import load_trusted_keys
-from flash.identity import ACB, DEFAULT_DEVICE, SUPPLIER, Identities, install_code_crc, new_identities
+from flash.identity import ACB, DEFAULT_DEVICE, SUPPLIER, Identities, new_identities
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -110,8 +107,8 @@ def test_who_holds_what(made: Identities) -> None:
 
 def test_private_files_are_for_their_owner_only(made: Identities) -> None:
     root = made.certificate_authority.parent
-    private = [*root.rglob("*.key"), made.manufacturer_key, made.install_code_file]
-    assert len(private) == 2 + 4 + 1 + 2
+    private = [*root.rglob("*.key"), *root.rglob("*cbke-?.txt"), made.manufacturer_key, made.install_code_file]
+    assert len(private) == 2 + 4 + 1 + 2 + 2 + 2
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
@@ -156,19 +153,3 @@ def test_roles_and_parties_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is a party's EUI"):
         new_identities(tmp_path, ACB, "ppmid", NOW)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_crc_of_the_published_install_codes(made: Identities) -> None:
-    assert install_code_crc(bytes.fromhex("83FED3407A939723A5C639B26916D505")) == bytes.fromhex("C3B5")
-    assert install_code_crc(bytes.fromhex("83FED3407A93")) == bytes.fromhex("2B70")
-    assert bytes.fromhex(made.install_code_file.read_text()) == made.install_code
-    assert install_code_crc(made.install_code[:16]) == made.install_code[16:]
-
-
-@steady
-@given(st.binary(max_size=32), st.integers(0, 255), st.integers(1, 255))
-def test_the_crc_finds_a_changed_octet(code: bytes, at: int, change: int) -> None:
-    if code:
-        changed = bytearray(code)
-        changed[at % len(code)] ^= change
-        assert install_code_crc(bytes(changed)) != install_code_crc(code)

@@ -24,6 +24,7 @@ role = "ppmid"
 eui = "00DB1234567890A0"
 [radio]
 path = "/dev/null"
+key_establishment = "off"
 [image]
 manufacturer_code = 0x1234
 image_type = 0x0042

@@ -19,7 +19,15 @@ from image_factory import steady
 
 from agent.boot.first_stage import EXIT_NOTHING_RUNS
 from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
-from boards.virtual.unit import Restart, RestartLimits, RestartPolicy, Stop, first_stage_command, service_result
+from boards.virtual.unit import (
+    Restart,
+    RestartLimits,
+    RestartPolicy,
+    Stop,
+    Watchdog,
+    first_stage_command,
+    service_result,
+)
 
 ROOT = Path(__file__).parents[1]
 LIMITS = RestartLimits(first_pause_s=1.0, longest_pause_s=5.0, starts=6, window_s=60.0)
@@ -96,7 +104,10 @@ def test_the_command_is_the_first_stage_s() -> None:
 RUN = """
 import sys
 from boards.virtual.unit import RestartLimits, Unit
-limits = RestartLimits(first_pause_s=0.01, longest_pause_s=0.02, starts=4, stop_timeout_s=float(sys.argv[2]))
+limits = RestartLimits(
+    first_pause_s=0.01, longest_pause_s=0.02, starts=4, stop_timeout_s=float(sys.argv[2]),
+    ready_timeout_s=float(sys.argv[3]), watchdog_s=float(sys.argv[4]),
+)
 raise SystemExit(Unit([sys.executable, "-c", sys.argv[1]], limits).run())
 """
 COUNT = """
@@ -111,8 +122,11 @@ print(number, result.read_text() if result.exists() else "none", runtime, flush=
 
 
 @contextmanager
-def unit(child: str, stop_timeout_s: float = 10.0) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", RUN, child, str(stop_timeout_s)]
+def unit(
+    child: str, stop_timeout_s: float = 10.0, ready_timeout_s: float = 60.0, watchdog_s: float = 60.0
+) -> Iterator[subprocess.Popen[str]]:
+    times = (str(seconds) for seconds in (stop_timeout_s, ready_timeout_s, watchdog_s))
+    command = [sys.executable, "-c", RUN, child, *times]
     with (
         tempfile.TemporaryDirectory() as folder,  # a unit that is killed cannot tidy up
         subprocess.Popen(
@@ -188,3 +202,71 @@ def test_the_child_dies_with_the_unit() -> None:
         process.wait(30)
         assert select.select([watch], [], [], 30)[0], "the child outlived the unit"
         os.close(watch)
+
+
+# --- the watchdog -----------------------------------------------------------------------------------------------------
+
+TIMES = RestartLimits(ready_timeout_s=100.0, watchdog_s=10.0)
+
+
+def test_the_watchdog_counts_from_ready_and_every_sign_of_life() -> None:
+    dog = Watchdog(TIMES, 0.0)
+    dog.hear("WATCHDOG=1", 50.0)
+    assert (dog.result(99.9), dog.result(100.0)) == ("", "timeout"), "a sign of life is not readiness"
+    dog.hear("READY=1\nSTATUS=up", 60.0)
+    assert (dog.result(69.9), dog.result(70.0)) == ("", "watchdog")
+    dog.hear("WATCHDOG=1", 69.0)
+    dog.hear("STATUS=WATCHDOG=1", 75.0)
+    assert (dog.result(78.9), dog.result(79.0)) == ("", "watchdog")
+
+
+ALIVE = """
+import os, socket, signal, pathlib
+runtime = pathlib.Path(os.environ["RUNTIME_DIRECTORY"])
+result = runtime / "service-result"
+if result.exists():
+    print(result.read_text(), flush=True)
+    raise SystemExit(0)
+def say(words):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.sendto(words, os.environ["NOTIFY_SOCKET"])
+"""
+
+
+def test_a_child_that_falls_silent_is_started_anew_and_the_next_first_stage_knows_why() -> None:
+    with unit(ALIVE + "say(b'READY=1')\nsignal.pause()", watchdog_s=0.2) as process:
+        out, err = process.communicate(timeout=60)
+    assert out == "watchdog\n"
+    assert "unit: the image gives no sign of life: ended" in err
+    assert "ended by signal 6" in err
+
+
+def test_a_child_that_never_becomes_ready_is_started_anew() -> None:
+    with unit(ALIVE + "signal.pause()", ready_timeout_s=0.2) as process:
+        out, err = process.communicate(timeout=60)
+    assert out == "timeout\n"
+    assert "did not say in time that it is ready" in err
+
+
+def test_a_hung_child_that_ignores_the_watchdogs_signal_is_killed() -> None:
+    child = ALIVE + "signal.signal(signal.SIGABRT, signal.SIG_IGN)\nsay(b'READY=1')\nwhile True: signal.pause()"
+    with unit(child, stop_timeout_s=0.1, watchdog_s=0.2) as process:
+        out, err = process.communicate(timeout=60)
+    assert out == "watchdog\n"
+    assert "killed" in err
+
+
+def test_a_child_that_gives_signs_of_life_is_left_alone() -> None:
+    beat = """
+import select
+say(b"READY=1")
+for _ in range(12):
+    select.select([], [], [], 0.05)
+    say(b"WATCHDOG=1")
+print("done", flush=True)
+raise SystemExit(0)
+"""
+    with unit(ALIVE + beat, watchdog_s=20.0) as process:
+        out, _ = process.communicate(timeout=60)
+    assert out == "done\n"
+    assert process.returncode == EXIT_OK

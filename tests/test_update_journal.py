@@ -102,6 +102,7 @@ def test_logs_are_told_apart_and_oldest_first(path: Path) -> None:
     journal.log(LoggedEvent("security", None, 0x8F3D, "two", ""))
     assert [event.what for event in journal.events()] == ["one", "two"]
     assert [event.code for event in journal.events("security")] == [0x8F3D]
+    assert [event.utc for event in journal.events()] == [5, 1_700_000_000], "its own clock where nobody gave a time"
 
 
 def test_a_file_that_is_no_database_is_named_with_the_remedy(path: Path) -> None:
@@ -130,3 +131,48 @@ def test_an_older_program_reads_a_newer_schema(path: Path) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
     connection.close()
+
+
+class FailingOnce:
+    """A connection whose medium fails at the next COMMIT, as SQLite tells it: rolled back by itself, or not."""
+
+    def __init__(self, *, rolls_back: bool) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.rolls_back = rolls_back
+        self.fails = False
+
+    def execute(self, sql: str, parameters: tuple[object, ...] = (), /) -> sqlite3.Cursor:
+        if self.fails and sql == "COMMIT":
+            self.fails = False
+            if self.rolls_back:
+                self.connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("disk I/O error")
+        return self.connection.execute(sql, parameters)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@pytest.mark.parametrize("rolls_back", [True, False])
+def test_a_commit_that_fails_leaves_nothing_behind_and_the_next_one_works(rolls_back: bool) -> None:
+    connection = FailingOnce(rolls_back=rolls_back)
+    journal = Journal(Database(connection))
+    connection.fails = True
+    with pytest.raises(StorageError, match="disk I/O error"), journal.transaction():
+        journal.set_counter("a", 1)
+    with journal.transaction():
+        journal.set_counter("b", 2)
+    assert (journal.counter("a"), journal.counter("b")) == (0, 2)
+
+
+def test_a_statement_that_fails_with_the_transaction_gone_tells_of_itself(path: Path) -> None:
+    """Not of the ROLLBACK that finds nothing to take back."""
+    database = open_database(path)
+
+    def fail() -> None:
+        with database.transaction():
+            database._connection.execute("ROLLBACK")  # as SQLite may do by itself on a full disk
+            database.execute("INSERT INTO absent VALUES (1)")
+
+    with pytest.raises(StorageError, match="no such table"):
+        fail()

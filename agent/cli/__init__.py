@@ -22,7 +22,13 @@ GROUPS: dict[str, tuple[str, str]] = {
     "image": ("agent.cli.image", "Build, sign, inspect and verify firmware images."),
     "keys": ("agent.cli.keys", "Make test identities: keys, certificates, install codes."),
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
+    "status": ("agent.cli.status", "Everything that is known of a device: network, firmware, update, counters, logs."),
+    "events": ("agent.cli.events", "The event and security logs of a device."),
+    "update": ("agent.cli.update", "Drop a transfer or a pending image."),
+    "support-bundle": ("agent.cli.support_bundle", "One redacted archive for a report."),
+    "factory-reset": ("agent.cli.factory_reset", "Forget the network, the journal or everything."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
+    "board": ("agent.cli.board", "What machine this is, which radio answers, whether the pins are wired."),
     "flash": ("agent.cli.flash", "Program the radio over its serial bootloader."),
     "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
 }

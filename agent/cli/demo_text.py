@@ -52,6 +52,7 @@ class Screen:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._quarters: dict[str, int] = {}
         self._last: tuple[str, str] = ("", "")
 
     def __enter__(self) -> Self:
@@ -73,17 +74,29 @@ class Screen:
             self._last = (said.who, words)
             self._console.print(f"{said.seconds:6.1f} s  {said.who:<8}  {words}", markup=False)
 
+    def _quarter(self, eui: str, offset: int, size: int, repeats: int) -> None:
+        """Where there is no terminal for a bar: a line every quarter."""
+        quarter = 4 * offset // size
+        if quarter > self._quarters.get(eui, 0):
+            self._quarters[eui] = quarter
+            self._console.print(
+                f"{'':8}  device    {eui[-4:]} has {offset} of {size} octets, {repeats} retries", markup=False
+            )
+
     def _transfer(self, event: Event) -> None:
         eui, size = str(event["device_eui"]), int(str(event["size"]))
         offset, repeats = int(str(event["offset"])), int(str(event["repeats"]))
         if eui not in self._tasks:
             self._tasks[eui] = self._progress.add_task("", total=size, role=eui[-4:], retries=0)
         self._progress.update(self._tasks[eui], completed=offset, retries=repeats)
+        if not self._console.is_terminal:
+            self._quarter(eui, offset, size, repeats)
         if offset >= size:
             self._progress.update(self._tasks[eui], visible=False)
 
 
 def _words(said: Said) -> str:
+    """One sentence; empty for what a newcomer need not see."""
     event = said.event
     if said.who == "demo":
         return f"keys, certificates and the images 1.0.0 and 1.1.0 are in {event['workdir']}"

@@ -10,8 +10,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agent.errors import EXIT_OK, EXIT_REFUSED
+from agent.errors import EXIT_OK, EXIT_REFUSED, SettingsError
 from agent.events import format_eui
+from boards.raspberry_pi.board import open_pins
+from boards.raspberry_pi.gpio import RadioPins
+from boards.raspberry_pi.profile import load_profile
 from flash.cc2652.entry import ENTRIES, SwappedLines, enter_by_lines, enter_by_mt
 from flash.cc2652.flasher import FlashReport, flash_radio, verify_radio
 from flash.cc2652.flasher import Progress as Show
@@ -20,8 +23,8 @@ from flash.cc2652.port import BAUD_DEFAULT, SerialPort
 from flash.cc2652.rom import RomBootloader
 
 _ENTRY_HELP = (
-    "how the chip comes into its bootloader: dtr-rts (the stick does it), mt (ask the firmware for a reset while the "
-    "BOOT pin is held), already (done by hand); default dtr-rts"
+    "how the chip comes into its bootloader: dtr-rts (the stick does it), pins (GPIO, with --profile), mt (ask the "
+    "firmware for a reset while the BOOT pin is held), already (done by hand); default dtr-rts"
 )
 
 
@@ -32,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     radio.add_argument("--port", required=True, help="serial port of the radio, best from /dev/serial/by-id/")
     radio.add_argument("--image", required=True, type=Path, help="Intel HEX, or a binary of the whole flash")
     radio.add_argument("--entry", choices=ENTRIES, default="dtr-rts", help=_ENTRY_HELP)
+    radio.add_argument("--profile", default="", help="with pins: the board whose radio_reset and radio_boot are wired")
     radio.add_argument("--swap-lines", action="store_true", help="with dtr-rts: DTR is reset, RTS the BOOT pin")
     radio.add_argument("--baud", type=int, default=BAUD_DEFAULT, help=f"default {BAUD_DEFAULT}; the chip measures it")
     radio.add_argument("--verify-only", action="store_true", help="compare, change nothing")
@@ -44,9 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it. Exit code 0 when the flash holds the image, 1 when it does not or the image is refused, 3 radio."""
     image = load_image(args.image)  # first: a bad file should not reset a radio
+    pins = _radio_pins(args.profile) if args.entry == "pins" else None
     with SerialPort(args.port, args.baud) as port, _bar(args.json) as bar:
         if args.entry == "dtr-rts":
             enter_by_lines(SwappedLines(port) if args.swap_lines else port)
+        elif pins is not None:
+            enter_by_lines(pins)
         elif args.entry == "mt":
             enter_by_mt(port, port)
         rom = RomBootloader(port)
@@ -56,6 +63,16 @@ def run(args: argparse.Namespace) -> int:
             report = flash_radio(rom, image, allow_lockout=args.allow_bootloader_lockout, progress=_show(bar))
     print(json.dumps(_table(report), indent=2) if args.json else _text(report))
     return EXIT_OK if report.matches else EXIT_REFUSED
+
+
+def _radio_pins(name: str) -> RadioPins:
+    if not name:
+        raise SettingsError("--entry pins needs --profile NAME, the board whose pins are meant (han-agent board list)")
+    profile = load_profile(name)
+    reset, boot = profile.pins.radio_reset, profile.pins.radio_boot
+    if reset is None or boot is None:
+        raise SettingsError(f"--profile {name}: pins.radio_reset and pins.radio_boot are not both there")
+    return RadioPins(open_pins(profile, Path()), reset, boot)
 
 
 def _bar(quiet: bool) -> Progress:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.errors import EXIT_OK
+from agent.cli import keys_x509
+from agent.errors import EXIT_OK, FormatError, SettingsError, StorageError
 from agent.events import format_eui
-from flash.identity import DEFAULT_DEVICE, Identities, new_identities
+from agent.zigbee.cbke.install_code import add_crc, link_key, parse_install_code
+from agent.zigbee.cbke.key_files import read_set, read_sets
+from flash.identity import DEFAULT_DEVICE, Identities, new_hub, new_identities, write_certificate_set
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The one command of the group."""
+    """The commands of the group."""
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     new = commands.add_parser(
         "new",
@@ -23,12 +25,91 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "nothing is ever overwritten.",
     )
     new.add_argument("--directory", type=Path, required=True, metavar="DIR", help="where to put them")
-    new.add_argument("--device", type=_eui, default=DEFAULT_DEVICE, metavar="EUI", help="16 hex digits")
+    new.add_argument("--device", type=keys_x509.parse_eui, default=DEFAULT_DEVICE, metavar="EUI", help="16 hex digits")
     new.add_argument("--role", default="ppmid", help="ppmid or hcalcs (default ppmid)")
     new.add_argument("--json", action="store_true", help="print one JSON object instead")
+    new.set_defaults(act=_new)
+    words = "make signing requests for a device's two certificates, for a CA of your own"
+    csr = commands.add_parser("csr", help=words, description=words)
+    keys_x509.configure_csr(csr)
+    csr.set_defaults(act=keys_x509.run_csr)
+    words = "import X.509 certificates of a CA of your own: the device's, the ACB's, the supplier's"
+    x509 = commands.add_parser("import", help=words, description=words)
+    keys_x509.configure_import(x509)
+    x509.set_defaults(act=keys_x509.run_import)
+    _configure_hub(commands.add_parser("hub", help="make a Communications Hub's keys, for the EUI of its radio"))
+    _configure_import(
+        commands.add_parser(
+            "import-zigbee", help="take in a certificate set for key establishment, as a CA delivers it"
+        )
+    )
+    _configure_link_key(commands.add_parser("link-key", help="print the link key of an install code, checking its CRC"))
+
+
+def _configure_hub(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="of an earlier keys new")
+    parser.add_argument(
+        "--hub", type=keys_x509.parse_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio"
+    )
+    parser.set_defaults(act=_hub)
+
+
+def _configure_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keys", type=Path, required=True, metavar="DIR", help="storage.keys of the device.toml")
+    parser.add_argument(
+        "--device", type=keys_x509.parse_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio"
+    )
+    parser.add_argument("--replace", action="store_true", help="put them over those that are there")
+    parser.add_argument("file", type=Path, nargs="+", metavar="FILE", help="lines such as Device Private Key: HEX")
+    parser.set_defaults(act=_import)
+
+
+def _configure_link_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--add-crc", action="store_true", help="the code is without its CRC: print both")
+    parser.add_argument("code", metavar="CODE", help="hex as printed on the label")
+    parser.set_defaults(act=_link_key)
 
 
 def run(args: argparse.Namespace) -> int:
+    """What the command says."""
+    return int(args.act(args))
+
+
+def _hub(args: argparse.Namespace) -> int:
+    new_hub(args.directory, args.hub, datetime.now(UTC))
+    print(f"Hub {format_eui(args.hub)}: for a laboratory only.")
+    print(f"  {args.directory / 'head-end'}\n      stays with the bench: keys of its hub.toml")
+    return EXIT_OK
+
+
+def _import(args: argparse.Namespace) -> int:
+    """Everything is checked before anything is written."""
+    found = {}
+    for path in args.file:
+        for suite in read_sets(path):
+            found[suite] = read_set(path, args.device, suite)
+        if not found:
+            raise StorageError(f"{path}: holds no certificate set; it has lines such as Device Private Key: HEX")
+    for suite, made in sorted(found.items()):
+        path = write_certificate_set(args.keys, args.device, made, replace=args.replace)
+        print(f"{path}: suite {suite}, issued by {format_eui(made.certificate.issuer)}")
+    return EXIT_OK
+
+
+def _link_key(args: argparse.Namespace) -> int:
+    """The CRC tells a slip of the finger before a radio is touched."""
+    try:
+        code = add_crc(bytes.fromhex(args.code)) if args.add_crc else parse_install_code(args.code)
+    except ValueError:
+        raise SettingsError(f"{args.code}: not hex digits in pairs") from None
+    except FormatError as error:
+        raise SettingsError(f"{args.code}: {error.reason}; compare it with the label") from None
+    print(f"install code  {code.hex().upper()}")
+    print(f"link key      {link_key(code).hex().upper()}")
+    return EXIT_OK
+
+
+def _new(args: argparse.Namespace) -> int:
     """Make them and say what goes where."""
     made = new_identities(args.directory, args.device, args.role, datetime.now(UTC))
     if args.json:
@@ -45,13 +126,6 @@ def run(args: argparse.Namespace) -> int:
     ):
         print(f"  {path}\n      {what}")
     return EXIT_OK
-
-
-def _eui(text: str) -> int:
-    digits = text.replace(":", "").replace("-", "")
-    if not re.fullmatch(r"[0-9A-Fa-f]{16}", digits):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an EUI of 16 hex digits")
-    return int(digits, 16)
 
 
 def _facts(made: Identities) -> dict[str, str]:

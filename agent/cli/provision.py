@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from agent.assembly import check_identity
 from agent.boot.places import Places
 from agent.boot.provision import provision
 from agent.errors import EXIT_OK, SettingsError
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = load_device(args.config)
+    check_identity(settings)
     places = Places.load(args.config)
     try:
         file = args.image.read_bytes()

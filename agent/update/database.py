@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,12 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY, log TEXT NOT NULL, utc INTEGER, code INTEGER NOT NULL, what TEXT NOT NULL,
         update_id TEXT NOT NULL) STRICT;
     """,
+    """
+    CREATE TABLE fact (name TEXT PRIMARY KEY, utc INTEGER NOT NULL, state TEXT NOT NULL) STRICT;
+    """,
+    """
+    CREATE TABLE hub_key (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
+    """,
 )
 
 
@@ -41,23 +47,28 @@ class Connection(Protocol):
     """What the journal needs of a database connection: sqlite3's, or one on another VFS."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any:
-        """Run one statement; rows come from the result's ``fetchone`` and ``fetchall``."""
+        """Run one statement; rows come from the result's ``fetchone`` and ``fetchall``. Raises sqlite3.Error."""
 
     def close(self) -> None:
         """Let go of the file."""
 
 
 class Database:
-    """Transactions on one connection, nested ones joining the outer."""
+    """Transactions on one connection, nested ones joining the outer. ``read_only``: the connection cannot write."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, read_only: bool = False) -> None:
         self._connection = connection
         self._depth = 0
+        self._read_only = read_only
+        if read_only:
+            return
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
     def migrate(self) -> None:
         """Bring the schema to what this program knows. Older programs go on reading: steps only ever add."""
+        if self._read_only:
+            return
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
             with self.transaction():
@@ -71,16 +82,25 @@ class Database:
         if self._depth:
             yield
             return
-        self._run("BEGIN IMMEDIATE")
+        self._run("BEGIN" if self._read_only else "BEGIN IMMEDIATE")
         self._depth += 1
         try:
             yield
         except BaseException:
             self._depth -= 1
-            self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise
         self._depth -= 1
-        self._run("COMMIT")
+        try:
+            self._run("COMMIT")
+        except StorageError:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        """After a full disk or an I/O error SQLite may have done it by itself, or may have left it to us."""
+        with suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """One statement that returns nothing."""
@@ -95,6 +115,10 @@ class Database:
         """All rows."""
         found: list[tuple[Any, ...]] = self._run(sql, *parameters).fetchall()
         return found
+
+    def has_table(self, name: str) -> bool:
+        """Whether the schema has come that far."""
+        return self.row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name) is not None
 
     def close(self) -> None:
         """Let go of the file; what was committed is in it."""
@@ -117,4 +141,20 @@ def open_database(path: Path) -> Database:
     except sqlite3.Error as error:
         raise StorageError(
             f"{path}: not a usable journal: {error}; move it away and the device starts with a new one"
+        ) from error
+
+
+def read_database(path: Path) -> Database:
+    """Open what is there for reading only, beside a device that may be running. Raises StorageError naming it."""
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection.execute("SELECT count(*) FROM journal").fetchall()
+        return Database(connection, read_only=True)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise StorageError(
+            f"{path}: not a journal that can be read: {error}; read it as the agent's user, or move it away and the "
+            "device starts with a new one"
         ) from error

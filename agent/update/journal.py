@@ -11,7 +11,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from agent.image.version import Version
 from agent.update.database import Database
+from agent.update.facts import Facts
 from agent.update.states import State, allowed
 
 COUNTER_STEP_BITS = 20  # a new journal starts its counter at (wall-clock seconds << 20): above all that was used before
@@ -32,6 +34,17 @@ class Record:
     image_hash: bytes = b""
     activate_at_utc: int | None = None
     version_before: int = 0
+
+    def outline(self) -> dict[str, str | int]:
+        """What people ask of it."""
+        return {
+            "state": self.state.value,
+            "update_id": self.update_id,
+            "version": str(Version.from_file_version(self.file_version)),
+            "slot": self.slot,
+            "offset_octets": self.offset_octets,
+            "total_octets": self.total_octets,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class Journal:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
+        self.facts = Facts(database)
         database.migrate()
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -132,6 +146,11 @@ class Journal:
         """The stored value, ``none`` when there is none."""
         row = self._database.row("SELECT value FROM counter WHERE name = ?", name)
         return int(row[0]) if row else none
+
+    def accepted_counters(self) -> dict[tuple[int, int], int]:
+        """The last accepted counters by originator and message code."""
+        rows = self._database.rows("SELECT name, value FROM counter WHERE name LIKE '____/%' ORDER BY name")
+        return {(int(name[5:], 16), int(name[:4], 16)): int(value) for name, value in rows}
 
     def set_counter(self, name: str, value: int) -> None:
         """GBCS counters have 64 unsigned bits, SQLite integers 63: so stored as text."""
@@ -201,14 +220,25 @@ class Journal:
         """Remember the open tunnel across a restart; empty forgets it."""
         self._database.execute("INSERT OR REPLACE INTO tunnel VALUES (1, ?)", state)
 
+    # --- key establishment ------------------------------------------------------------------------------------------
+
+    def hub_key(self) -> str:
+        """With which hub the chip shares a link key, as its machine serialised it; empty when with none."""
+        row = self._database.row("SELECT state FROM hub_key WHERE id = 1")
+        return row[0] if row else ""
+
+    def set_hub_key(self, state: str) -> None:
+        """Remember it across a restart (never the key itself); empty forgets it."""
+        self._database.execute("INSERT OR REPLACE INTO hub_key VALUES (1, ?)", state)
+
     # --- logs -------------------------------------------------------------------------------------------------------
 
     def log(self, event: LoggedEvent) -> None:
-        """Append to the event or security log."""
+        """Append to the event or security log; what bears no time gets that of the device's own clock."""
         self._database.execute(
             "INSERT INTO event (log, utc, code, what, update_id) VALUES (?, ?, ?, ?, ?)",
             event.log,
-            event.utc,
+            int(self._wall_clock()) if event.utc is None else event.utc,
             event.code,
             event.what,
             event.update_id,

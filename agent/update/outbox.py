@@ -61,10 +61,15 @@ class Outbox:
         sending.again_at = now + self._retry_s
         return sending.row
 
-    def tunnel_opened(self, now: float) -> None:
-        """What waits to be tried again goes at once: there is a tunnel that the hub knows."""
+    def tunnel_changed(self, now: float) -> None:
+        """The hub opened or closed a tunnel: what waits to be tried again, and what was acknowledged just now, goes.
+
+        An APS acknowledgement comes from the hub's chip, not from its tunnel: the message may have come by one that
+        the hub did not know any more.
+        """
         for sending in self._sending.values():
-            if sending.again_at is not None:
+            if sending.settles_at is not None or sending.again_at is not None:
+                sending.settles_at = None
                 sending.again_at = now
 
     def take_settled(self, now: float) -> list[OutboxRow]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from agent.zigbee.servers import BasicInfo
 from agent.zigbee.zdo import SimpleDescriptor
 
 SMART_ENERGY_PROFILE = 0x0109
@@ -76,22 +77,34 @@ class _Role:
     device: DeviceId
     input_clusters: tuple[int, ...]
     output_clusters: tuple[int, ...]
+    model: str  # Basic cluster, attribute 0x0005
+    our_choices: tuple[str, ...]  # what no source settles, in words: ``han-agent status`` prints them
 
+
+MANUFACTURER_NAME = "HAN agent"  # Basic cluster, attribute 0x0004
+_CHOSEN_FOR_ALL = (
+    "clusters: those that joining and firmware update need; a product's own come on top",
+    "Basic: manufacturer name and model are this program's",
+)
 
 # The servers and clients that firmware update needs. A product's display or load-control clusters come on top of these.
 _ROLES = {
-    # our choice: a PPMID is told apart by its GB device type, not by this id; a prepayment terminal is the nearest
     "ppmid": _Role(
         DeviceId.PREPAYMENT_TERMINAL,
         (Cluster.BASIC, Cluster.IDENTIFY, Cluster.TUNNELING, Cluster.KEY_ESTABLISHMENT),
         (Cluster.TIME, Cluster.OTA, Cluster.KEY_ESTABLISHMENT),
+        "PPMID",
+        ("device id: a PPMID is known by its GB device type; a prepayment terminal is the nearest", *_CHOSEN_FOR_ALL),
     ),
     "hcalcs": _Role(
         DeviceId.LOAD_CONTROL_DEVICE,
         (Cluster.BASIC, Cluster.IDENTIFY, Cluster.TUNNELING, Cluster.KEY_ESTABLISHMENT),
         (Cluster.TIME, Cluster.OTA, Cluster.KEY_ESTABLISHMENT),
+        "HCALCS",
+        ("device id: no source names an HCALCS's; a load control device is the nearest", *_CHOSEN_FOR_ALL),
     ),
 }
+_CHOSEN_FOR_GATEWAYS = ("generic profile: a range extender without Smart Energy clusters", _CHOSEN_FOR_ALL[1])
 
 
 def describe_endpoint(role: str, endpoint: int, profile: int = SMART_ENERGY_PROFILE) -> EndpointDescription:
@@ -107,6 +120,16 @@ def describe_endpoint(role: str, endpoint: int, profile: int = SMART_ENERGY_PROF
     return EndpointDescription(
         endpoint, profile, device, (Cluster.BASIC, Cluster.IDENTIFY), (Cluster.TIME, Cluster.OTA)
     )
+
+
+def describe_basic(role: str, hardware_version: int, running_version: str) -> BasicInfo:
+    """What the Basic cluster of a role tells."""
+    return BasicInfo(MANUFACTURER_NAME, _ROLES[role].model, hardware_version, running_version)
+
+
+def our_choices(role: str, profile: int = SMART_ENERGY_PROFILE) -> tuple[str, ...]:
+    """What of a role's descriptor and Basic attributes no source settles, in words."""
+    return _ROLES[role].our_choices if profile == SMART_ENERGY_PROFILE else _CHOSEN_FOR_GATEWAYS
 
 
 def is_secured(cluster: int, profile: int) -> bool:

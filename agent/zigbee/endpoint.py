@@ -15,6 +15,7 @@ from random import Random
 
 from agent.errors import FormatError
 from agent.events import (
+    COORDINATOR,
     ApsIndication,
     ApsRequest,
     NetworkLost,
@@ -25,8 +26,9 @@ from agent.events import (
     RadioStatus,
 )
 from agent.zigbee import zdo
+from agent.zigbee.cbke.messages import ATTRIBUTE_SUITES
 from agent.zigbee.clusters import Cluster, EndpointDescription, is_secured
-from agent.zigbee.foundation import DefaultResponse, ReadAttributesResponse, Typed, ZclType
+from agent.zigbee.foundation import DefaultResponse, ReadAttributesResponse, Typed, Value, ZclType
 from agent.zigbee.joining import HubFound, HubLost, JoinEvent, Joining
 from agent.zigbee.ota_attributes import read_attributes
 from agent.zigbee.ota_client import OtaClient
@@ -146,7 +148,7 @@ class DeviceEndpoint:
 
     def _radio_lost(self, event: RadioLost, now: float) -> None:
         self._requests.clear()
-        self.joining.radio_lost(event.reason)
+        self.joining.radio_lost(event.reason, now)
         waiting, self._done = self._done, {}
         for done in waiting.values():
             done(RadioResult(RadioStatus.RADIO_LOST, detail=event.reason), now)
@@ -175,10 +177,20 @@ class DeviceEndpoint:
             frame = ZclFrame.decode(indication.cluster, indication.payload)
         except FormatError as error:
             return self._drop(indication, str(error))
-        secured = is_secured(indication.cluster, self.description.profile)
-        if secured and self._options.require_security and not indication.aps_security:
-            return self._drop(indication, "not APS secured")
+        if self._options.require_security and is_secured(indication.cluster, self.description.profile):
+            if not (indication.aps_security and self.joining.key_held):
+                return self._refuse_unsecured(frame, indication, now)
+            if indication.source == COORDINATOR:
+                self.joining.secured_heard()
         return self._receive_frame(frame, indication, now)
+
+    def _refuse_unsecured(self, frame: ZclFrame, indication: ApsIndication, now: float) -> None:
+        """Dropped; but a hub that knows no key of ours can say so only without security."""
+        self._drop(indication, "not APS secured" if not indication.aps_security else "no key is established yet")
+        is_default = not frame.cluster_specific and frame.command == DefaultResponse.COMMAND
+        from_hub = indication.source == COORDINATOR and not indication.broadcast
+        if is_default and from_hub and frame.payload[1:] == bytes((ZclStatus.NOT_AUTHORIZED,)):
+            self.joining.key_rejected("the hub says that it has no key with this device", now)
 
     def _receive_frame(self, frame: ZclFrame, indication: ApsIndication, now: float) -> None:
         own = self.description
@@ -200,6 +212,9 @@ class DeviceEndpoint:
             status = self.ota.receive(frame, indication.source, indication.broadcast, now)
         elif frame.cluster == Cluster.TUNNELING and not indication.broadcast:
             status = self.tunnel.receive(frame, self._peer(indication), now)
+        elif frame.cluster == Cluster.KEY_ESTABLISHMENT and not indication.broadcast:
+            if self.joining.receive_key(frame, indication.source, now):
+                status = None
         elif frame.cluster == Cluster.IDENTIFY:
             status, answer = self.identify.receive(frame, now)
             if answer is not None:
@@ -212,7 +227,9 @@ class DeviceEndpoint:
         if frame.cluster == Cluster.OTA and frame.command == DefaultResponse.COMMAND:
             self.ota.receive(frame, indication.source, indication.broadcast, now)
         elif frame.cluster == Cluster.TIME:
-            self._time_answer(frame, indication.source, now)
+            self._hub_attributes(frame, indication.source, self.joining.time_answered, now)
+        elif frame.cluster == Cluster.KEY_ESTABLISHMENT:
+            self._hub_attributes(frame, indication.source, self.joining.suites_answered, now)
         if indication.broadcast:
             return
         answer = answer_foundation(frame, self._attributes(frame.cluster, now))
@@ -221,12 +238,14 @@ class DeviceEndpoint:
         elif answer is not None:
             self._reply(frame, indication, *answer, cluster_specific=False)
 
-    def _time_answer(self, frame: ZclFrame, source: int, now: float) -> None:
+    def _hub_attributes(
+        self, frame: ZclFrame, source: int, answered: Callable[[dict[int, Value], int, float], None], now: float
+    ) -> None:
         try:
             if frame.command == ReadAttributesResponse.COMMAND:
-                self.joining.time_answered(ReadAttributesResponse.decode(frame.payload).values(), source, now)
+                answered(ReadAttributesResponse.decode(frame.payload).values(), source, now)
             elif frame.command == DefaultResponse.COMMAND:
-                self.joining.time_answered({}, source, now)
+                answered({}, source, now)
         except FormatError as error:
             self._events.append(FrameDropped(source, frame.cluster, str(error)))
 
@@ -239,6 +258,8 @@ class DeviceEndpoint:
             return read_attributes(self.ota)
         if cluster == Cluster.TUNNELING:
             return {ATTRIBUTE_CLOSE_TIMEOUT: Typed(ZclType.UINT16, self.tunnel.close_timeout_s), **REVISION_1}
+        if cluster == Cluster.KEY_ESTABLISHMENT and self.joining.key is not None:
+            return {ATTRIBUTE_SUITES: Typed(ZclType.BITMAP16, self.joining.key.suites), **REVISION_1}
         return REVISION_1
 
     def _peer(self, indication: ApsIndication) -> Peer:
@@ -323,8 +344,14 @@ class DeviceEndpoint:
     def _put(self, request: RadioRequest, done: Done) -> None:
         handle = self._next_handle
         self._next_handle += 1
+        if isinstance(request, ApsRequest) and request.aps_security and request.destination == COORDINATOR:
+            done = partial(self._secured_done, done)
         self._done[handle] = done
         self._requests.append((handle, request))
+
+    def _secured_done(self, done: Done, result: RadioResult, now: float) -> None:
+        self.joining.secured_sent(result.status, now)
+        done(result, now)
 
 
 def _report(machine: OtaClient | TunnelServer, handle: int, result: RadioResult, now: float) -> None:

@@ -1,13 +1,17 @@
-"""Getting onto the network and finding the hub: restore or join, discover, read the hub's time, and again.
+"""Getting onto the network, to a key and to the hub: restore or join, discover, read the hub's time, and again.
 
 ::
 
     DOWN --start--> RESTORING --no network--> JOINING --ok--> SEARCHING --found--> ONLINE
-                        ^  '-----ok------------------------------^   ^-----silent-----'
-                        '-- BACK_OFF <-- failures, network lost
+                        ^  '-----ok------------------------------^ ^ |  ^--silent----'
+                        |                                    made| '-|----key rejected
+                        |                                        KEYING (while no key is held for this hub)
+                        '-- BACK_OFF <-- failures, network lost    '--unknown issuer--> LEAVING --> BACK_OFF (an hour)
 
-Pure: time is an argument. Key establishment belongs between JOINING and SEARCHING (``_network_up``). A chip state
-restored from NV is no proof of a network: HubAnswered is, the hub's answer to a read of its Time cluster.
+Pure: time is an argument. With a ``HubKey``, HubFound comes only once a key is held for the hub that answers, so that
+nothing which needs APS security goes out before. A chip state restored from NV is no proof of a network: HubAnswered
+is, the hub's answer to a read of its Time cluster. A key is believed in until the hub says NOT_AUTHORIZED, or until
+several secured frames in a row found no acknowledgement while the hub answers others: *our choice*.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from agent.events import (
     COORDINATOR,
     ApsRequest,
     JoinNetwork,
+    LeaveNetwork,
     LogicalType,
     NetworkInfo,
     RadioRequest,
@@ -29,17 +34,19 @@ from agent.events import (
     RestoreNetwork,
 )
 from agent.zigbee import zdo
+from agent.zigbee.cbke.hub_key import HubKey, LinkKeyFailed, LinkKeyForgotten, LinkKeyMade, MustLeave
 from agent.zigbee.clusters import Cluster
 from agent.zigbee.foundation import ReadAttributes, Value
+from agent.zigbee.pause import LONGEST_BACK_OFF_S, Pause
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
 from agent.zigbee.time_cluster import ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS, HubClock
+from agent.zigbee.zcl import ZclFrame
 
 # Our choices.
-FIRST_BACK_OFF_S = 5.0
-LONGEST_BACK_OFF_S = 3_600.0
 ANSWER_TIMEOUT_S = 5.0
 TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
+SECURED_FAILURES = 5  # in a row, before the key is doubted
 _FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
 _CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
 
@@ -52,7 +59,9 @@ class JoinState(Enum):
     JOINING = "joining"
     BACK_OFF = "backing off"
     SEARCHING = "searching the hub"
+    KEYING = "establishing a key"
     ONLINE = "online"
+    LEAVING = "leaving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +102,35 @@ class HubLost:
     reason: str
 
 
-JoinEvent = NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost
+@dataclass(frozen=True, slots=True)
+class LeftNetwork:
+    """Left of our own accord; the next attempt is in ``retry_s`` seconds."""
+
+    reason: str
+    retry_s: float
 
 
-class _Pause:
-    """A time that doubles with every failure in a row."""
-
-    def __init__(self) -> None:
-        self._seconds = FIRST_BACK_OFF_S
-
-    def next(self) -> float:
-        seconds = self._seconds
-        self._seconds = min(seconds * 2, LONGEST_BACK_OFF_S)
-        return seconds
-
-    def reset(self) -> None:
-        self._seconds = FIRST_BACK_OFF_S
+JoinEvent = (
+    NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost | LeftNetwork
+    | LinkKeyMade | LinkKeyForgotten | LinkKeyFailed
+)  # fmt: skip
 
 
 class Joining:
-    """See the module. ``request`` None: no install code is at hand, only a restore can succeed."""
+    """See the module. ``request`` None: no install code is at hand, only a restore can succeed.
 
-    def __init__(self, request: JoinNetwork | None, profile: int, logical_type: LogicalType, clock: HubClock) -> None:
+    ``key`` None: no key establishment, the hub is taken as it is.
+    """
+
+    def __init__(
+        self,
+        request: JoinNetwork | None,
+        profile: int,
+        logical_type: LogicalType,
+        clock: HubClock,
+        key: HubKey | None = None,
+    ) -> None:
+        self.key = key
         self._join_request = request
         self._profile = profile
         self._logical_type = logical_type
@@ -122,48 +138,67 @@ class Joining:
         self.state = JoinState.DOWN
         self.network: NetworkInfo | None = None
         self.hub: Peer | None = None
-        self._hub_eui = UNKNOWN_EUI
-        self._join_pause = _Pause()
-        self._search_pause = _Pause()
-        self._read_pause = _Pause()
+        self._hub_eui = UNKNOWN_EUI if key is None else key.hub_eui
+        self._join_pause = Pause()
+        self._search_pause = Pause()
+        self._read_pause = Pause()
         self._wake: float | None = None
         self._silent_reads = 0  # of the hub's time, since it last said anything
         self._searched = float("-inf")
+        self._secured_failures = 0  # in a row
+        self._leaving = ""  # why
+        self._wanted = Cluster.OTA  # what the hub's endpoint is looked for by
         self._zdo_sequence = 0
         self._next_handle = 1
         self._commissioning: int | None = None  # handle of the Restore or Join that is awaited
+        self._key_handles: dict[int, int] = {}
         self._outbox: list[tuple[int, RadioRequest | OutgoingZcl]] = []
         self._events: deque[JoinEvent] = deque()
+
+    @property
+    def key_held(self) -> bool:
+        """Whether frames that need APS security may come from and go to this hub."""
+        return self.key is None or self.key.holds(self._hub_eui)
 
     # --- what happens
 
     def start(self, now: float) -> None:
         """The radio is open (again)."""
-        del now
+        self._stop_key(now)
         self._lose_hub("the radio was opened anew")
         self._commission(RestoreNetwork(), JoinState.RESTORING)
 
     def network_lost(self, reason: str, now: float) -> None:
-        """The chip is on no network any more."""
+        """The chip is on no network any more. No news where it was told to leave."""
+        if self.state in (JoinState.LEAVING, JoinState.BACK_OFF, JoinState.DOWN):
+            return
+        self._stop_key(now)
         self._lose_hub(reason)
         self._back_off(RadioResult(RadioStatus.NO_NETWORK, detail=reason), now)
 
-    def radio_lost(self, reason: str) -> None:
+    def radio_lost(self, reason: str, now: float = 0.0) -> None:
         """The radio is gone; ``start`` comes when it is back."""
+        self._stop_key(now)
         self._lose_hub(reason)
         self.state, self._wake, self._commissioning = JoinState.DOWN, None, None
         self._outbox.clear()
 
     def request_done(self, handle: int, result: RadioResult, now: float) -> None:
-        """The outcome of one request. Of APS requests only the answer counts, not the delivery."""
+        """The outcome of one request. Of our own APS requests only the answer counts, not the delivery."""
+        key_handle = self._key_handles.pop(handle, None)
+        if key_handle is not None and self.key is not None:
+            self.key.request_done(key_handle, result, now)
+            self._take_key_events(now)
         if handle != self._commissioning:
             return
         self._commissioning = None
         joined = self.state is JoinState.JOINING
-        if result.status is RadioStatus.OK and result.network is not None:
+        if self.state is JoinState.LEAVING and result.status is not RadioStatus.RADIO_LOST:
+            self._left(now)
+        elif result.status is RadioStatus.OK and result.network is not None:
             self._network_up(result.network, joined, now)
         elif result.status is RadioStatus.RADIO_LOST:
-            self.radio_lost(result.detail)
+            self.radio_lost(result.detail, now)
         elif not joined and result.status is RadioStatus.NO_NETWORK and self._join_request is not None:
             self._commission(self._join_request, JoinState.JOINING)
         else:
@@ -171,19 +206,36 @@ class Joining:
 
     def receive_zdo(self, command: zdo.ZdoCommand, source: int, now: float) -> None:
         """A ZDO response; only the coordinator's count."""
-        if self.state not in (JoinState.SEARCHING, JoinState.ONLINE) or source != COORDINATOR:
+        if self.state not in (JoinState.SEARCHING, JoinState.KEYING, JoinState.ONLINE) or source != COORDINATOR:
             return
         match command:
-            case zdo.IeeeAddrRsp(status=zdo.ZdpStatus.SUCCESS, eui=eui):
-                self._hub_eui = eui
-                if self.hub is not None and self.hub.eui != eui:
-                    self.hub = Peer(COORDINATOR, self.hub.endpoint, eui)
-                    self._events.append(HubFound(self.hub))
+            case zdo.IeeeAddrRsp(status=zdo.ZdpStatus.SUCCESS, eui=eui) if eui != self._hub_eui:
+                self._hub_named(eui, now)
             case zdo.MatchDescRsp(status=zdo.ZdpStatus.SUCCESS, endpoints=(endpoint, *_)):
                 if self.state is JoinState.SEARCHING:
-                    self._hub_found(endpoint, now)
+                    self._endpoint_found(endpoint, now)
             case _:
                 pass
+
+    def _hub_named(self, eui: int, now: float) -> None:
+        """The coordinator's EUI is known now, or is another one than before: another hub needs another key."""
+        self._hub_eui = eui
+        if self.key is not None:
+            self._stop_key(now)
+            self._lose_hub("another hub has taken its place")
+            self._search(now)
+        elif self.hub is not None:
+            self.hub = Peer(COORDINATOR, self.hub.endpoint, eui)
+            self._events.append(HubFound(self.hub))
+
+    def _endpoint_found(self, endpoint: int, now: float) -> None:
+        if self.key_held:
+            self._hub_found(endpoint, now)
+        elif self.key is not None and self._wanted is Cluster.KEY_ESTABLISHMENT:
+            self.state, self._wake = JoinState.KEYING, None
+            self._search_pause.reset()
+            self.key.begin(Peer(COORDINATOR, endpoint, self._hub_eui), now)
+            self._take_key_events(now)
 
     def heard(self, source: int, now: float) -> None:
         """Anything from this short address: a hub that speaks is not lost, and is searched at once when it was."""
@@ -204,14 +256,86 @@ class Joining:
         self._wake = now + TIME_REFRESH_S
         self._events.append(HubAnswered(None if utc is None else int(utc)))
 
+        if self._secured_failures >= SECURED_FAILURES:
+            self.key_rejected("secured frames do not reach the hub, others do", now)
+
+    # --- the key
+
+    def receive_key(self, frame: ZclFrame, source: int, now: float) -> bool:
+        """A Key Establishment command; False where it is not the hub's to the device."""
+        if self.key is None or source != COORDINATOR or self.state not in (JoinState.KEYING, JoinState.ONLINE):
+            return False
+        self.key.receive(frame, now)
+        self._take_key_events(now)
+        return True
+
+    def suites_answered(self, values: dict[int, Value], source: int, now: float) -> None:
+        """Attributes of the hub's Key Establishment cluster, none after a Default Response."""
+        if self.key is not None and source == COORDINATOR:
+            self.key.suites_answered(values, now)
+            self._take_key_events(now)
+
+    def secured_sent(self, status: RadioStatus, now: float) -> None:
+        """How a frame under the hub's key went. The hub's clock, read without APS security, tells key from network."""
+        if self.key is None or self.state is not JoinState.ONLINE:
+            return
+        if status is RadioStatus.OK:
+            self.secured_heard()
+            return
+        self._secured_failures += 1
+        if self._secured_failures == SECURED_FAILURES:
+            self._read_time(now)
+
+    def secured_heard(self) -> None:
+        """A frame under the hub's key went through."""
+        self._secured_failures = 0
+        if self.key is not None:
+            self.key.proved()
+
+    def key_rejected(self, reason: str, now: float) -> None:
+        """The hub has no such key (any more): a new one."""
+        if self.key is None or self.state is not JoinState.ONLINE:
+            return
+        self.key.forget(reason, now)
+        self._take_key_events(now)
+        self._lose_hub(reason)
+        self._search(now)
+
+    def _take_key_events(self, now: float) -> None:
+        while self.key is not None and (event := self.key.next_event()) is not None:
+            if isinstance(event, MustLeave):
+                self._leave(event.reason)
+                continue
+            self._events.append(event)
+            if isinstance(event, LinkKeyMade) and self.state is JoinState.KEYING:
+                self._search(now)
+
+    def _stop_key(self, now: float) -> None:
+        if self.key is not None:
+            self.key.stop(now)
+            self._key_handles.clear()
+
+    def _leave(self, reason: str) -> None:
+        self._leaving = reason
+        self._lose_hub(reason)
+        self._commission(LeaveNetwork(), JoinState.LEAVING)
+
+    def _left(self, now: float) -> None:
+        self._events.append(LeftNetwork(self._leaving, LONGEST_BACK_OFF_S))
+        self.state, self._wake = JoinState.BACK_OFF, now + LONGEST_BACK_OFF_S
+
     # --- time
 
     def next_deadline(self) -> float | None:
         """When ``handle_timer`` is next needed."""
-        return self._wake
+        keys = None if self.key is None else self.key.next_deadline()
+        return min((at for at in (self._wake, keys) if at is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Try again what failed or stayed without answer."""
+        if self.key is not None:
+            self.key.handle_timer(now)
+            self._take_key_events(now)
         if self._wake is None or now < self._wake:
             return
         if self.state is JoinState.BACK_OFF:
@@ -228,6 +352,8 @@ class Joining:
 
     def requests_to_send(self) -> list[tuple[int, RadioRequest | OutgoingZcl]]:
         """New requests, each with the handle that ``request_done`` brings back."""
+        for key_handle, request in self.key.requests_to_send() if self.key is not None else ():
+            self._key_handles[self._put(request)] = key_handle
         requests, self._outbox = self._outbox, []
         return requests
 
@@ -251,6 +377,10 @@ class Joining:
         self.network = network
         self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
+        if joined and self.key is not None:
+            self._hub_eui = UNKNOWN_EUI
+            self.key.forget_network()
+            self._take_key_events(now)
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
         self.announce()
         self._search(now)
@@ -265,7 +395,9 @@ class Joining:
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now
         self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)  # first, so that HubFound mostly knows the EUI
-        self._zdo(zdo.MatchDescReq(COORDINATOR, self._profile, (Cluster.OTA,), ()), COORDINATOR)
+        if self.key is None or self._hub_eui != UNKNOWN_EUI:
+            self._wanted = Cluster.OTA if self.key_held else Cluster.KEY_ESTABLISHMENT
+            self._zdo(zdo.MatchDescReq(COORDINATOR, self._profile, (self._wanted,), ()), COORDINATOR)
         self._wake = now + self._search_pause.next()
 
     def _hub_found(self, endpoint: int, now: float) -> None:
@@ -273,7 +405,7 @@ class Joining:
         self.hub = Peer(COORDINATOR, endpoint, self._hub_eui)
         self._search_pause.reset()
         self._read_pause.reset()
-        self._silent_reads = 0
+        self._silent_reads = self._secured_failures = 0
         self._events.append(HubFound(self.hub))
         self._read_time(now)
 

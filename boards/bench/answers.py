@@ -7,6 +7,7 @@ from collections.abc import Callable
 from agent.events import NetworkInfo
 from agent.zigbee import foundation as zcl
 from agent.zigbee import time_cluster, zdo
+from agent.zigbee.cbke.messages import ATTRIBUTE_SUITES
 from agent.zigbee.clusters import Cluster, DeviceId
 from agent.zigbee.zcl import ZclFrame, ZclStatus
 from boards.bench.desk import Desk, Peer
@@ -28,11 +29,17 @@ def simple_descriptor(endpoint: int, profile: int) -> zdo.SimpleDescriptor:
 
 
 class AttributeServer:
-    """Foundation commands to the hub's server clusters. ``utc(now)`` is UTCTime, 0xFFFFFFFF while unknown."""
+    """Foundation commands to the hub's server clusters. ``utc(now)`` is UTCTime, 0xFFFFFFFF while unknown.
 
-    def __init__(self, desk: Desk, utc: Callable[[float], int]) -> None:
+    ``suites()`` is attribute 0x0000 of Key Establishment, None where the hub does not take part in it.
+    """
+
+    def __init__(
+        self, desk: Desk, utc: Callable[[float], int], suites: Callable[[], int | None] = lambda: None
+    ) -> None:
         self._desk = desk
         self._utc = utc
+        self._suites = suites
 
     def receive(self, peer: Peer, frame: ZclFrame, now: float) -> None:
         """One foundation command. Raises FormatError, which the hub answers with MALFORMED_COMMAND."""
@@ -58,6 +65,9 @@ class AttributeServer:
                 0x0000: zcl.Typed(zcl.ZclType.UINT8, ZCL_VERSION),
                 0x0007: zcl.Typed(zcl.ZclType.ENUM8, POWER_MAINS),
             }
+        suites = self._suites()
+        if cluster == Cluster.KEY_ESTABLISHMENT and suites is not None:
+            return {ATTRIBUTE_SUITES: zcl.Typed(zcl.ZclType.BITMAP16, suites)}
         if cluster != Cluster.TIME:
             return {}
         utc = self._utc(now)

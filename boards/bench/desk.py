@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from agent.events import ApsRequest, RadioRequest, RadioResult, RadioStatus
 from agent.zigbee.clusters import is_secured
 from agent.zigbee.foundation import DefaultResponse
-from agent.zigbee.zcl import ZclFrame
+from agent.zigbee.zcl import ZclFrame, ZclStatus
 
 Done = Callable[[RadioResult, float], None]
 
@@ -53,9 +53,11 @@ class Desk:
         self._waiting[self._handle] = done
         self._requests.append((self._handle, request))
 
-    def send(self, peer: Peer, frame: ZclFrame, done: Done | None = None, *, ack: bool = True) -> None:
-        """Queue one ZCL frame from the hub's application endpoint."""
-        secured = self.aps_security and is_secured(frame.cluster, self.profile)
+    def send(
+        self, peer: Peer, frame: ZclFrame, done: Done | None = None, *, ack: bool = True, secured: bool = True
+    ) -> None:
+        """Queue one ZCL frame from the hub's application endpoint; ``secured`` False: without APS security whatever."""
+        secured = secured and self.aps_security and is_secured(frame.cluster, self.profile)
         where = (peer.short, peer.endpoint, self.endpoint, self.profile, frame.cluster)
         self.ask(ApsRequest(*where, frame.encode(), ack, secured), done)
 
@@ -74,18 +76,16 @@ class Desk:
             return
         self.reply_foundation(peer, request, DefaultResponse.COMMAND, DefaultResponse(request.command, status).encode())
 
+    def not_authorized(self, peer: Peer, request: ZclFrame) -> None:
+        """To a device with which there is no key, so without APS security; never to a Default Response."""
+        if request.cluster_specific or request.command != DefaultResponse.COMMAND:
+            response = DefaultResponse(request.command, ZclStatus.NOT_AUTHORIZED)
+            frame = _foundation(request, response.COMMAND, response.encode())
+            self.send(peer, frame, secured=False)
+
     def reply_foundation(self, peer: Peer, request: ZclFrame, command: int, payload: bytes) -> None:
         """Answer with a foundation command under the same sequence number."""
-        frame = ZclFrame(
-            request.cluster,
-            command,
-            payload,
-            request.sequence,
-            cluster_specific=False,
-            to_client=not request.to_client,
-            manufacturer=request.manufacturer,
-        )
-        self.send(peer, frame)
+        self.send(peer, _foundation(request, command, payload))
 
     def send_zdo(self, destination: int, cluster: int, payload: bytes) -> None:
         """Queue one ZDO frame (its sequence octet is the payload's first)."""
@@ -115,3 +115,15 @@ class Desk:
         for waiter in waiting.values():
             if waiter is not None:
                 waiter(lost, now)
+
+
+def _foundation(request: ZclFrame, command: int, payload: bytes) -> ZclFrame:
+    return ZclFrame(
+        request.cluster,
+        command,
+        payload,
+        request.sequence,
+        cluster_specific=False,
+        to_client=not request.to_client,
+        manufacturer=request.manufacturer,
+    )

@@ -30,6 +30,7 @@ from boards.bench.happenings import (
 from boards.bench.members import Member, Members
 from boards.bench.ota_server import OtaServer
 from boards.bench.settings import UTC_UNKNOWN, ServerSettings, TunnelClientSettings
+from boards.bench.trust_center import CredentialsOf, TrustCenter
 from boards.bench.tunnel_client import TunnelClient
 
 PERMIT_S = 254  # the longest that R21 allows; renewed while a listed device is missing
@@ -43,7 +44,8 @@ HELD_FRAMES = 16  # of one device whose EUI is being asked for
 class HubPlan:
     """What a hub is made of. ``answer_zdo``: True on a radio without a chip that answers ZDO by itself.
 
-    ``utc(now)`` is ZigBee UTCTime or 0xFFFFFFFF while the time is not known.
+    ``utc(now)`` is ZigBee UTCTime or 0xFFFFFFFF while the time is not known. ``credentials``: the hub's certificate
+    sets by its radio's EUI and suite; None: no key establishment, and no APS security.
     """
 
     channel: int
@@ -52,7 +54,7 @@ class HubPlan:
     pan_id: int | None = None
     profile: int = 0x0109
     endpoint: int = 1
-    aps_security: bool = False
+    credentials: CredentialsOf | None = None
     answer_zdo: bool = False
     ota: ServerSettings = ServerSettings()  # noqa: RUF009 - frozen
     tunnel: TunnelClientSettings = TunnelClientSettings()  # noqa: RUF009 - frozen
@@ -74,10 +76,11 @@ class Hub:
         self.plan = plan
         self.members = Members()
         self.network: radio.NetworkInfo | None = None
-        self.desk = Desk(plan.profile, plan.endpoint, plan.aps_security)
+        self.desk = Desk(plan.profile, plan.endpoint, plan.credentials is not None)
         self.ota = OtaServer(self.desk, plan.ota, plan.utc, rng, faults)
         self.tunnels: dict[int, TunnelClient] = {}
-        self._attributes = AttributeServer(self.desk, plan.utc)
+        self.trust = TrustCenter(self.desk, plan.credentials, rng, self._key_made)
+        self._attributes = AttributeServer(self.desk, plan.utc, lambda: self.trust.suites)
         self._permit_due: float | None = None
         self._start_due: float | None = None
         self._euis: dict[int, _Asking] = {}  # by short address: whose EUI was asked for
@@ -126,7 +129,7 @@ class Hub:
 
     def next_deadline(self) -> float | None:
         """The earliest of all parts."""
-        dues = [self.ota.next_deadline(), self._permit_due, self._start_due]
+        dues = [self.ota.next_deadline(), self.trust.next_deadline(), self._permit_due, self._start_due]
         dues += [tunnel.next_deadline() for tunnel in self.tunnels.values()]
         dues += [asking.due for asking in (*self._euis.values(), *self._endpoints.values())]
         return min((due for due in dues if due is not None), default=None)
@@ -139,6 +142,7 @@ class Hub:
         if self._permit_due is not None and now >= self._permit_due:
             self._permit(now)
         self._ask_again(now)
+        self.trust.handle_timer(now)
         self.ota.handle_timer(now)
         for tunnel in self.tunnels.values():
             tunnel.handle_timer(now)
@@ -176,8 +180,9 @@ class Hub:
     def _network_up(self, network: radio.NetworkInfo, now: float, *, restored: bool) -> None:
         self.network = network
         self.desk.tell(NetworkUp(network.eui, network.pan_id, network.channel, restored))
+        self.trust.network_up(network.eui, restored=restored)
         for member in self.members.by_eui.values():
-            if member.install_code:
+            if member.install_code and member.eui not in self.trust.established:
                 self.desk.ask(radio.PermitInstallCode(member.eui, member.install_code))
                 self.desk.tell(JoinPermitted(member.eui))
         self._permit(now)
@@ -190,6 +195,7 @@ class Hub:
         self._euis.clear()
         self._endpoints.clear()
         self.desk.forget_requests(now)
+        self.trust.network_gone()
         for tunnel in self.tunnels.values():
             tunnel.lost()
         for member in self.members.by_eui.values():
@@ -226,6 +232,9 @@ class Hub:
             return
         peer = Peer(event.source, event.source_endpoint)
         frame = ZclFrame.decode(event.cluster, event.payload)
+        if not self.trust.admits(member, event, now):
+            self.trust.refuse(member, peer, frame, event)
+            return
         try:
             self._zcl(member, peer, frame, event, now)
         except FormatError as error:
@@ -244,6 +253,9 @@ class Hub:
             self.ota.receive(member, peer, frame, now)
         elif frame.cluster == Cluster.TUNNELING and frame.to_client and not event.broadcast:
             self._tunnel(member).receive(frame, now)
+        elif frame.cluster == Cluster.KEY_ESTABLISHMENT and not event.broadcast and member.listed:
+            if not self.trust.receive(member, peer, frame, now):
+                self.desk.default_response(peer, frame, ZclStatus.UNSUP_CLUSTER_COMMAND)
         elif not event.broadcast:
             self.desk.default_response(peer, frame, ZclStatus.UNSUP_CLUSTER_COMMAND)
 
@@ -278,6 +290,7 @@ class Hub:
             return
         member = self.members.learn(eui, short)
         self.desk.tell(DeviceSeen(eui, short, member.listed))
+        self.trust.greet(member)
         if member.listed:
             self._ask_endpoint(member, now)
         asking = self._euis.pop(short, None)
@@ -300,6 +313,17 @@ class Hub:
         if self._endpoints.pop(member.eui, None) is None:
             return
         member.endpoint = answer.endpoints[0]
+        if not member.waits_for_key:
+            self._serve(member, now)
+
+    def _key_made(self, member: Member, now: float) -> None:
+        """The Trust Center has a key with this device: from now on it can be served."""
+        if member.peer is not None:
+            self._serve(member, now)
+        elif member.short is not None:
+            self._ask_endpoint(member, now)
+
+    def _serve(self, member: Member, now: float) -> None:
         if member.tunnel:
             self._tunnel(member).open(now)
         if self.plan.ota.notify:

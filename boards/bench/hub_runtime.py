@@ -13,6 +13,8 @@ from agent.errors import SettingsError
 from agent.gbcs.keystore import KeyStore
 from agent.ports import RadioPort
 from agent.shell import Driver
+from agent.zigbee.cbke.key_files import SUITES, holders, load_credentials
+from agent.zigbee.clusters import SMART_ENERGY_PROFILE
 from boards.bench import happenings
 from boards.bench.backhaul import Backhaul
 from boards.bench.console import Console
@@ -25,6 +27,7 @@ from boards.bench.members import member_from_settings
 from boards.bench.offers import load_offer
 from boards.bench.request_log import RequestLog
 from boards.bench.settings import ZIGBEE_EPOCH, HubSettings, parse_eui
+from boards.bench.trust_center import CredentialsOf
 
 Show = Callable[[object, Event], None]
 
@@ -97,11 +100,19 @@ def _plan(settings: HubSettings, answer_zdo: bool) -> HubPlan:
         pan_id=radio.pan_id,
         profile=radio.profile,
         endpoint=radio.endpoint,
-        aps_security=radio.aps_security,
+        credentials=_credentials(settings),
         answer_zdo=answer_zdo,
         ota=settings.ota,
         tunnel=settings.tunnel,
     )
+
+
+def _credentials(settings: HubSettings) -> CredentialsOf | None:
+    """Every certificate set in the keys folder: which is the radio's own is told by the radio."""
+    suites = SUITES[settings.radio.key_establishment]
+    if not suites or settings.radio.profile != SMART_ENERGY_PROFILE:
+        return None
+    return {eui: load_credentials(settings.keys, eui, suites) for eui in holders(settings.keys)}
 
 
 def _faults(settings: HubSettings) -> Faults:

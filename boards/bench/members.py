@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from boards.bench.desk import Peer
-from boards.bench.settings import DeviceSettings, parse_eui, parse_install_code
+from boards.bench.settings import DeviceSettings, install_code, parse_eui
 
 
 @dataclass(slots=True)
@@ -20,17 +20,20 @@ class Member:
     listed: bool = True
     short: int | None = None
     endpoint: int | None = None
+    waits_for_key: bool = False  # the Trust Center's: nothing secured would reach it yet
 
     @property
     def peer(self) -> Peer | None:
-        """Its application endpoint, once known."""
-        return None if self.short is None or self.endpoint is None else Peer(self.short, self.endpoint)
+        """Its application endpoint, once it is known and can be spoken to."""
+        if self.short is None or self.endpoint is None or self.waits_for_key:
+            return None
+        return Peer(self.short, self.endpoint)
 
 
 def member_from_settings(device: DeviceSettings) -> Member:
     """Raises SettingsError for a malformed EUI or install code."""
     where = f"device {device.eui}"
-    code = parse_install_code(device.install_code, where) if device.install_code else b""
+    code = install_code(device.install_code, where) if device.install_code else b""
     return Member(parse_eui(device.eui, where), device.role, code, device.tunnel, device.authorised)
 
 

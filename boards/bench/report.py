@@ -64,7 +64,7 @@ class Report:
     def line(self) -> str:
         """The sentence for a person."""
         who = f"head end has from {format_eui(self.device_eui)}: {self.name}"
-        if self.message is not None:
+        if self.message is not None and not self.name.lower().endswith("alert"):
             who += f" {self.message.cra.name.lower()}"
         facts = [f"{key.replace('_', ' ')} {value}" for key, value in facts_of(self.payload).items()]
         checks = f"signature {self.signature.value}, MAC {self.mac.value}"

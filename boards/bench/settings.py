@@ -5,7 +5,6 @@ Values are *our choice* unless a source is named beside them. Paths are relative
 
 from __future__ import annotations
 
-import binascii
 import re
 from datetime import UTC, datetime
 from enum import Enum
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from agent.errors import SettingsError
-from agent.settings import IMAGE_FORMS, check_role, load
+from agent.errors import FormatError, SettingsError
+from agent.settings import IMAGE_FORMS, check_key_establishment, check_role, load
+from agent.zigbee.cbke.install_code import parse_install_code
 from boards.bench.faults import FaultPlan
 
 ZIGBEE_EPOCH = 946_684_800  # 2000-01-01T00:00:00Z as a POSIX time; ZigBee UTCTime counts from here
@@ -51,7 +51,7 @@ class HubRadioSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     endpoint: int = 1
     profile: int = 0x0109
     baudrate: int = 115200
-    aps_security: bool = False  # link-key security of OTA and Tunneling, once key establishment gave a key
+    key_establishment: str = "suite-2"  # "suite-1", "both"; "off": no keys, and no APS security
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -157,26 +157,12 @@ def parse_eui(text: str, where: str) -> int:
     return int(digits, 16)
 
 
-def parse_install_code(text: str, where: str) -> bytes:
-    """6, 8, 12 or 16 octets of hex followed by their CRC-16/X-25, low octet first. Raises SettingsError."""
+def install_code(text: str, where: str) -> bytes:
+    """Hex with its CRC, as printed on the label. Raises SettingsError."""
     try:
-        code = bytes.fromhex(text)
-    except ValueError:
-        raise SettingsError(f"{where}: install_code: {text!r} is not hex") from None
-    if len(code) not in (8, 10, 14, 18):
-        raise SettingsError(
-            f"{where}: install_code: {len(code)} octets; it is 6, 8, 12 or 16 and 2 of CRC, as printed on the label"
-        )
-    if crc_x25(code[:-2]) != int.from_bytes(code[-2:], "little"):
-        raise SettingsError(f"{where}: install_code: its CRC does not fit; compare it with the label")
-    return code
-
-
-def crc_x25(octets: bytes) -> int:
-    """CRC-16/X-25: reflected CRC-CCITT, start and final xor 0xFFFF."""
-    reflected = bytes(int(f"{octet:08b}"[::-1], 2) for octet in octets)
-    crc = binascii.crc_hqx(reflected, 0xFFFF)
-    return int(f"{crc:016b}"[::-1], 2) ^ 0xFFFF
+        return parse_install_code(text)
+    except FormatError as error:
+        raise SettingsError(f"{where}: install_code: {error.reason}; compare it with the label") from None
 
 
 def parse_activation(text: str, form: str, where: str) -> Activation:
@@ -216,6 +202,7 @@ def _check_radio(settings: HubSettings, path: Path) -> None:
         )
     if not 1 <= radio.endpoint <= 240:
         raise SettingsError(f"{path}: radio.endpoint: {radio.endpoint} is not an application endpoint (1 to 240)")
+    check_key_establishment(radio.key_establishment, str(path))
     if not 1 <= settings.ota.block_octets <= 255:
         raise SettingsError(f"{path}: ota.block_octets: {settings.ota.block_octets} is not 1 to 255")
 
@@ -224,7 +211,7 @@ def _check_device(device: DeviceSettings, where: str) -> None:
     parse_eui(device.eui, f"{where}.eui")
     check_role(device.role, where)
     if device.install_code:
-        parse_install_code(device.install_code, where)
+        install_code(device.install_code, where)
 
 
 def _check_image(image: ImageOffer, folder: Path, where: str) -> ImageOffer:

@@ -23,6 +23,7 @@ from boards.bench.members import Member
 from boards.bench.settings import TunnelClientSettings
 
 FLOW_CONTROL_OFF = 0
+SAME_ANNOUNCEMENT_S = 1.0  # our choice: a chip and its host may both announce a device that came back
 MESSAGE_TRIES = 5  # our choice: then the message is told as not delivered
 
 
@@ -60,6 +61,7 @@ class TunnelClient:
     _partial_since: float | None = None
     _assembler: MessageAssembler = field(default_factory=MessageAssembler)
     _asked: int | None = None  # sequence number of the last RequestTunnel: an answer to an older one says nothing now
+    _asked_at: float = 0.0
     _attempt: int = 0  # counts tunnels asked for: outcomes of older frames are ignored
 
     # what the hub asks
@@ -67,9 +69,10 @@ class TunnelClient:
     def open(self, now: float) -> None:
         """Ask for the tunnel, in place of one that may be open: the device restarted, or was just found."""
         peer = self.member.peer
-        if peer is None:
+        if peer is None or (self.state is State.REQUESTED and now - self._asked_at < SAME_ANNOUNCEMENT_S):
             return
         self._attempt += 1
+        self._asked_at = now
         self._sending = False
         self._drop_partial()
         if self._queue:

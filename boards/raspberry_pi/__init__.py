@@ -1,1 +1,1 @@
-"""Raspberry Pi: pins, radio reset, relay, watchdog."""
+"""A Raspberry Pi as the device's hardware: profile, pins, relay, status LED. Only ``gpio`` imports RPi.GPIO."""

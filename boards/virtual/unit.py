@@ -7,7 +7,10 @@
 As ``systemd/han-agent.service``: a new start at once when the image asks for one (exit code 75), after a growing pause
 when it ended in any other way, none after exit codes that another start cannot mend. SIGTERM and SIGINT go on to the
 child; the child dies with the unit, whatever kills it. Standard output and error are the child's own. How a run ended
-is left in ``$RUNTIME_DIRECTORY/service-result`` for the next first stage, in systemd's words. There is no watchdog.
+is left in ``$RUNTIME_DIRECTORY/service-result`` for the next first stage, in systemd's words.
+
+The watchdog is systemd's as well (Type=notify): a child that does not say that it is ready in time, or is ready and
+then gives no sign of life, is ended with SIGABRT, and with SIGKILL when it does not heed that.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +35,10 @@ from agent.boot.first_stage import EXIT_NOTHING_RUNS, SERVICE_RESULT_FILE
 from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_USAGE
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+NOTIFY_SOCKET = "notify"
+NOTIFY_OCTETS = 4096
+STOPPED = "stopped"
+SILENCE = {"watchdog": "gives no sign of life", "timeout": "did not say in time that it is ready"}
 FINAL_EXIT_CODES = {
     EXIT_OK: "the image ended by itself",
     EXIT_USAGE: "the configuration is wrong: correct it, then start the unit again",
@@ -45,7 +54,9 @@ class RestartLimits:
     longest_pause_s: float = 5.0
     starts: int = 20  # within window_s; more is a loop that a person must see
     window_s: float = 60.0
-    stop_timeout_s: float = 10.0  # from SIGTERM to SIGKILL
+    stop_timeout_s: float = 10.0  # from SIGTERM, or the watchdog's SIGABRT, to SIGKILL
+    ready_timeout_s: float = 120.0  # from the start to READY=1; the first opening of a radio takes its time
+    watchdog_s: float = 90.0  # from READY=1, or a WATCHDOG=1, to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,29 @@ class RestartPolicy:
         return Restart(pause_s)
 
 
+class Watchdog:
+    """Pure: told what the child says, knows when it has been silent for too long."""
+
+    def __init__(self, limits: RestartLimits, now: float) -> None:
+        self._limits = limits
+        self._ready = False
+        self.deadline = now + limits.ready_timeout_s
+
+    def hear(self, words: str, now: float) -> None:
+        """One datagram of the child's."""
+        lines = words.split("\n")
+        if "READY=1" in lines:
+            self._ready = True
+        if self._ready and ("READY=1" in lines or "WATCHDOG=1" in lines):
+            self.deadline = now + self._limits.watchdog_s
+
+    def result(self, now: float) -> str:
+        """``""`` while there is time; then how the run ended, in systemd's words."""
+        if now < self.deadline:
+            return ""
+        return "watchdog" if self._ready else "timeout"
+
+
 def service_result(exit_code: int) -> str:
     """systemd.exec(5), $SERVICE_RESULT: what is known of how the run ended."""
     if exit_code == EXIT_OK:
@@ -124,10 +158,13 @@ class Unit:
     def _run(self, runtime: Path) -> int:
         while True:
             self._policy.note_start(time.monotonic())
-            child = self._start(runtime)
-            if self._wait_for_end(child):
+            with closing(_listen(runtime / NOTIFY_SOCKET)) as ear:
+                child = self._start(runtime)
+                ended = self._wait_for_end(child, ear)
+            if ended == STOPPED:
                 return EXIT_OK
-            (runtime / SERVICE_RESULT_FILE).write_text(service_result(child.returncode), encoding="ascii")
+            result = ended or service_result(child.returncode)
+            (runtime / SERVICE_RESULT_FILE).write_text(result, encoding="ascii")
             what = self._policy.after_end(child.returncode, time.monotonic())
             if isinstance(what, Stop):
                 say(what.message)
@@ -147,17 +184,31 @@ class Unit:
                 os._exit(1)  # the unit was gone before the line above took hold
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-        environment = {**os.environ, "RUNTIME_DIRECTORY": str(runtime)}
+        environment = {
+            **{name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"},
+            "RUNTIME_DIRECTORY": str(runtime),
+            "NOTIFY_SOCKET": str(runtime / NOTIFY_SOCKET),
+            "WATCHDOG_USEC": str(int(self._limits.watchdog_s * 1e6)),
+        }
         return subprocess.Popen(self._command, env=environment, preexec_fn=before_exec)  # noqa: PLW1509 (one thread)
 
-    def _wait_for_end(self, child: subprocess.Popen[bytes]) -> bool:
-        """True when the unit was told to stop, and the child has ended for that."""
+    def _wait_for_end(self, child: subprocess.Popen[bytes], ear: socket.socket) -> str:
+        """STOPPED when the unit was told to stop and the child ended for that; else the watchdog's result, or ""."""
+        watchdog = Watchdog(self._limits, time.monotonic())
+        look_s = min(self._limits.watchdog_s, self._limits.ready_timeout_s) / 4
         while child.poll() is None:
-            got = signal.sigwaitinfo({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
-            if got.si_signo != signal.SIGCHLD:
+            got = signal.sigtimedwait({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}, look_s)
+            if got is not None and got.si_signo != signal.SIGCHLD:
                 self._stop(child, got.si_signo)
-                return True
-        return False
+                return STOPPED
+            now = time.monotonic()
+            for words in _heard(ear):
+                watchdog.hear(words, now)
+            if child.poll() is None and (result := watchdog.result(now)):
+                say(f"the image {SILENCE[result]}: ended")
+                self._stop(child, signal.SIGABRT)
+                return result
+        return ""
 
     def _stop(self, child: subprocess.Popen[bytes], number: int) -> None:
         child.send_signal(number)
@@ -171,6 +222,22 @@ class Unit:
     def _pause(self, after_s: float) -> bool:
         """True when the unit was told to stop meanwhile."""
         return signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, after_s) is not None
+
+
+def _listen(path: Path) -> socket.socket:
+    """A datagram socket for what the child has to say."""
+    path.unlink(missing_ok=True)
+    ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    ear.bind(str(path))
+    return ear
+
+
+def _heard(ear: socket.socket) -> Iterator[str]:
+    while True:
+        try:
+            yield ear.recv(NOTIFY_OCTETS).decode(errors="replace")
+        except BlockingIOError:
+            return
 
 
 def first_stage_command(config: Path, arguments: Sequence[str] = ()) -> list[str]:

@@ -1,8 +1,9 @@
 """Virtual time: pure nodes on an in-process radio, no asyncio, no chip, no zigpy. A day of waiting takes a millisecond.
 
 What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
-latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not). What it does not:
-MAC, NWK and APS frames, security, routing; those are the emulated CC2652's (``boards.virtual.stack``).
+latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not), and who can read
+whom: a frame with APS security arrives only where both sides have set the same link key for each other. What it does
+not: MAC, NWK and APS frames, their encryption, routing; those are the emulated CC2652's (``boards.virtual.stack``).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Seat:
     node: Node | None = None
     network: NetworkInfo | None = None
     install_codes: dict[int, bytes] = field(default_factory=dict)
+    link_keys: dict[int, bytes] = field(default_factory=dict, repr=False)  # by the partner's EUI, from SetLinkKey
     permit_until: float = 0.0
     generation: int = 0  # results and frames of a host that is gone are dropped
     traffic: list[ApsRequest] = field(default_factory=list)
@@ -143,6 +145,7 @@ class World:
                 result = RadioResult(RadioStatus.OK if seat.network else RadioStatus.NO_NETWORK, seat.network)
             case LeaveNetwork():
                 seat.network = None
+                seat.link_keys.clear()
                 result = OK
             case PermitJoin():
                 seat.permit_until = self.now + request.duration_s
@@ -151,6 +154,7 @@ class World:
                 seat.install_codes[request.eui] = request.install_code
                 result = OK
             case SetLinkKey():
+                seat.link_keys[request.eui] = request.key
                 result = OK
             case _:
                 result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
@@ -178,6 +182,7 @@ class World:
             if hub.install_codes.get(seat.eui) != request.install_code:
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
+            seat.link_keys.clear()
             seat.network = NetworkInfo(
                 seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
             )
@@ -199,12 +204,17 @@ class World:
             lost = RadioResult(RadioStatus.NO_NETWORK)
             self._later(CHIP_ANSWER_S, lambda: self._done(seat, generation, handle, lost))
             return
+        if request.destination >= 0xFFF8 and request.aps_security:
+            refused = RadioResult(RadioStatus.REFUSED, detail="no link key secures a broadcast")
+            self._later(CHIP_ANSWER_S, lambda: self._done(seat, generation, handle, refused))
+            return
         if request.destination >= 0xFFF8:
             self._broadcast(seat, request)
             self._later(self.latency_s, lambda: self._done(seat, generation, handle, OK))
             return
         target = self._by_address(seat, request.destination)
         arrives = target is not None and self._random.random() >= self.loss
+        arrives = arrives and target is not None and (not request.aps_security or _share_key(seat, target))
         if target is not None and arrives:
             self._deliver(seat, target, request)
         acknowledged = arrives and target is not None and target.node is not None and self._random.random() >= self.loss
@@ -245,3 +255,9 @@ class World:
             if self._same_network(seat, other) and other.network and other.network.short_address == short:
                 return other
         return None
+
+
+def _share_key(one: Seat, other: Seat) -> bool:
+    """A frame that the other side's chip cannot open is dropped there, and nobody acknowledges it."""
+    key = one.link_keys.get(other.eui)
+    return key is not None and key == other.link_keys.get(one.eui)

@@ -11,6 +11,7 @@
   boot ROM, which looks at the pin. A command of MT that jumps into the ROM bootloader without the pin is not known to
   us: SYS_RESET_REQ takes 0 (chip reset), 1 (soft reset) and 2 (shutdown), and MT's UBL commands are those of the
   CC253x's own bootloader.
+- ``pins``: two GPIO lines of a Raspberry Pi hold BOOT and reset (``boards.raspberry_pi.gpio.RadioPins``); plain wiring.
 - ``already``: somebody brought it there with button and reset.
 """
 
@@ -21,7 +22,7 @@ from typing import Protocol
 
 from flash.cc2652.rom import Link
 
-ENTRIES = ("dtr-rts", "mt", "already")
+ENTRIES = ("dtr-rts", "pins", "mt", "already")
 MT_SYS_RESET_REQ_CHIP = b"\xfe\x01\x41\x00\x00\x40"
 
 

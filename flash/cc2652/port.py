@@ -81,7 +81,13 @@ def _explain_open(path: str, error: Exception) -> str:
         ports = sorted(str(port) for port in Path("/dev/serial/by-id").glob("*"))
         return f"{path}: no such port; " + (f"there are {', '.join(ports)}" if ports else "is the radio plugged in?")
     if number in (errno.EACCES, errno.EPERM):
-        return f"{path}: no permission; join its group with: sudo usermod -aG {_group(path)} $USER, then log in again"
+        group = _group(path)
+        if group == "root":
+            return (
+                f"{path}: no permission: it is root's alone; install the udev rule systemd/han-agent.rules, join its "
+                "group with: sudo usermod -aG dialout $USER, then log in again"
+            )
+        return f"{path}: no permission; join its group with: sudo usermod -aG {group} $USER, then log in again"
     if number in (errno.EAGAIN, errno.EBUSY) or "exclusively lock" in str(error):
         return f"{path}: another program has it open; stop it first (the agent: sudo systemctl stop han-agent)"
     return f"{path}: cannot be opened as a serial port: {error}"

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-if __name__ == "__main__" and str(Path(__file__).parents[1]) not in sys.path:
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # the factories of the tests import each other from there
-
-from tests.powercut.cuts import WAYS, PlannedCut
+from tests.powercut.cuts import WAYS, PlannedCut, Task
 from tests.powercut.run import run
 from tests.powercut.scenarios import BY_NAME, SCENARIOS
 from tests.powercut.sweep import Row, sweep
@@ -22,7 +18,7 @@ HEAD = (
 SHOWN_FAILURES = 10
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """0: every end was an allowed one."""
     parser = argparse.ArgumentParser(prog="python -m tests.powercut", description=__doc__)
     parser.add_argument("--only", choices=sorted(BY_NAME), action="append", help="this scenario; may be given again")
@@ -31,15 +27,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the disk, for that one run")
     parser.add_argument("--pairs", type=int, default=200, help="runs with two or three cuts, for each scenario")
     parser.add_argument("--processes", type=int, default=2)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     scenarios = [BY_NAME[name] for name in args.only] if args.only else list(SCENARIOS)
     if args.cut:
         return _once(scenarios[0].name, args.cut, args.seed)
-    return _all([row for row in _shown(sweep(scenarios, args.pairs, args.processes))])
+    return _all(list(_shown(sweep(scenarios, args.pairs, args.processes))))
 
 
 def _once(name: str, cuts: list[PlannedCut], seed: int) -> int:
-    result = run(BY_NAME[name], cuts, seed)
+    result = run(Task(name, tuple(cuts), seed))
     for number, where in enumerate(result.where, start=1):
         print(f"cut {number}: {where}")
     print(f"starts {result.whole_starts}, octets twice {result.octets_twice}, alerts {result.outcomes}")
@@ -47,12 +43,13 @@ def _once(name: str, cuts: list[PlannedCut], seed: int) -> int:
     return bool(result.failure)
 
 
-def _shown(rows):  # type: ignore[no-untyped-def]
+def _shown(rows: Iterable[Row]) -> Iterator[Row]:
     print(HEAD)
+    print("(octets twice: those after the last checkpoint; below it, one is a failure)")
     for row in rows:
         print(_line(row), flush=True)
         for failure in row.failures[:SHOWN_FAILURES]:
-            print(f"    {failure.failure}\n        {failure.command()}", flush=True)
+            print(f"    {failure.failure}\n        {failure.task.command()}", flush=True)
         yield row
 
 

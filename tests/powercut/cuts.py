@@ -37,3 +37,17 @@ class PlannedCut:
 
 
 WAYS = (*(survival.name.lower() for survival in Survival), KILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run of a scenario: its cuts, one after the other, and the seed of what survives them."""
+
+    scenario: str
+    cuts: tuple[PlannedCut, ...] = ()
+    seed: int = 0
+
+    def command(self) -> str:
+        """What repeats this run."""
+        cuts = "".join(f" --cut {cut}" for cut in self.cuts)
+        return f"python -m tests.powercut --only {self.scenario} --seed {self.seed}{cuts}"

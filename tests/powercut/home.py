@@ -11,12 +11,25 @@ from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse
 from agent.image.version import Version
 from agent.update.states import State
 from boards.bench.report import Report, Request
-from boards.virtual.disk import Cut, PowerCut
+from boards.virtual.disk import Cut, Disk, PowerCut
 from tests.home import DEVICE_EUI, Home
-from tests.powercut.cuts import PlannedCut
+from tests.powercut.cuts import PlannedCut, Task
 
+Fork = Callable[[int], Task | None]
 OFF_S = 3.0
 STARTS = 40  # more than any walk needs: beyond it the device is in a loop
+
+
+class WatchedDisk(Disk):
+    """``watch`` is told of every operation, and says whether it ends there."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.watch: Callable[[int], bool] | None = None
+
+    def begin(self, area: str, kind: str, offset: int = 0, length: int = 0) -> bool:
+        interrupted = super().begin(area, kind, offset, length)
+        return interrupted if self.watch is None else self.watch(len(self.operations))
 
 
 @dataclass
@@ -26,14 +39,18 @@ class CutHome(Home):
     deaf: frozenset[Version] = frozenset()
     stillborn: frozenset[Version] = frozenset()
     cuts: list[PlannedCut] = field(default_factory=list)
+    fork: Fork | None = None
+    disk: WatchedDisk = field(default_factory=WatchedDisk)
     on_disk: bool = True
     starts_on: bool = False
 
     def __post_init__(self) -> None:
+        self.told: list[Report] = []
         self.is_on = False
         self.armed = False
         self.starts: list[tuple[Version, bool]] = []  # what the first stage chose, and whether as a trial
         self.cuts_made: list[str] = []
+        self.first_stages = 0  # those that were cut among them: such a one may have spent a try
         self._left = list(self.cuts)
         self._present: PlannedCut | None = None
         super().__post_init__()
@@ -44,6 +61,19 @@ class CutHome(Home):
         """From here on operations count."""
         self.armed = True
         self._plan()
+        if self.fork is not None:
+            self.disk.watch = self._watch
+
+    def _watch(self, operation: int) -> bool:
+        """The undisturbed walk has come to an operation: a child of this process may take a cut there."""
+        task = self.fork(operation) if self.fork else None
+        if task is None:
+            return False
+        self.disk.watch = None
+        self.disk.reseed(task.seed)
+        self._present, *self._left = task.cuts
+        self.disk.end_with(self._present.survival, self._present.cut)
+        return True
 
     def _plan(self) -> None:
         self.disk.power_on()
@@ -59,6 +89,7 @@ class CutHome(Home):
     def choose(self) -> Handover:
         """The first stage, again for every image that ends at once."""
         while True:
+            self.first_stages += 1
             handover = super().choose()
             version = self.rig.running.version
             self.starts.append((version, handover.trial))
@@ -76,11 +107,11 @@ class CutHome(Home):
                 if not self.is_on:
                     self.power_up()  # the very first start included, so that it can be cut as well
                 return super().run_until(until, end - self.world.now)
-            except PowerCut as cut:
-                self._fall(str(cut))
+            except PowerCut:
+                self._fall()
 
-    def _fall(self, where: str) -> None:
-        self.cuts_made.append(where)
+    def _fall(self) -> None:
+        self.cuts_made.append(str(self.disk.operations[-1]))
         self.is_on = False
         if DEVICE_EUI in self.world.seats:
             self.world.detach(DEVICE_EUI)
@@ -92,7 +123,7 @@ class CutHome(Home):
         self.world.run(lambda: self._carry() or False, OFF_S)
 
     def _carry(self) -> None:
-        self.told += self.backhaul.carry(self.world.now)
+        self.told += [one for one in self.backhaul.carry(self.world.now) if isinstance(one, Report)]
 
     def _look(self) -> bool:
         self._carry()
@@ -128,7 +159,7 @@ class CutHome(Home):
     @property
     def repeats(self) -> int:
         """Messages that the head end had seen before."""
-        return sum(isinstance(one, Report) and one.duplicate for one in self.told)
+        return sum(one.duplicate for one in self.told)
 
     def answered(self, request: Request) -> bool:
         """Whether the command has its response."""

@@ -6,7 +6,6 @@ import hashlib
 import io
 import tempfile
 import traceback
-from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,25 +19,25 @@ from agent.boot.state import Slot, SlotState
 from agent.boot.store import Finding
 from agent.image.version import Version
 from agent.settings import OtaSettings
-from boards.virtual.disk import Disk, PowerCut
+from boards.bench.settings import ServerSettings
+from boards.virtual.disk import PowerCut
 from tests.home import DEVICE_EUI
 from tests.image_factory import make_key
-from tests.powercut.cuts import PlannedCut
+from tests.powercut.cuts import Task
 from tests.powercut.downloads import Download, watch
-from tests.powercut.home import CutHome
-from tests.powercut.scenarios import HOUR_S, Scenario
+from tests.powercut.home import CutHome, Fork, WatchedDisk
+from tests.powercut.scenarios import BY_NAME, HOUR_S, Scenario
 from tests.update_rig import NEW, NEWER, image
 
 TRIES = 3
+BLOCK_OCTETS = 200  # fewer rounds than with 50, and as little a divisor of a checkpoint's 4096
 
 
 @dataclass
 class Result:
     """What a run came to. ``failure`` is empty when the end is an allowed one."""
 
-    scenario: str
-    seed: int
-    cuts: tuple[PlannedCut, ...]
+    task: Task
     operations: int = 0
     cuts_made: int = 0
     whole_starts: int = 0
@@ -49,32 +48,48 @@ class Result:
     failure: str = ""
     where: list[str] = field(default_factory=list)
 
-    def command(self) -> str:
-        """What repeats this run."""
-        cuts = "".join(f" --cut {cut}" for cut in self.cuts)
-        return f"python -m tests.powercut --only {self.scenario} --seed {self.seed}{cuts}"
 
-
-def run(scenario: Scenario, cuts: Sequence[PlannedCut] = (), seed: int = 0) -> Result:
+def run(task: Task) -> Result:
     """Never raises for what the device does: an assertion, an error of ours and a bug alike are the failure."""
-    result = Result(scenario.name, seed, tuple(cuts))
+    scenario = BY_NAME[task.scenario]
+    return finish(scenario, make_home(scenario, task), Result(task))
+
+
+def make_home(scenario: Scenario, task: Task, fork: Fork | None = None) -> CutHome:
+    """The device is off."""
+    return CutHome(
+        scenario.role,
+        ota=OtaSettings(block_octets=BLOCK_OCTETS),
+        server=ServerSettings(block_octets=BLOCK_OCTETS),
+        disk=WatchedDisk(task.seed),
+        deaf=scenario.deaf,
+        stillborn=scenario.stillborn,
+        cuts=list(task.cuts),
+        fork=fork,
+    )
+
+
+def finish(scenario: Scenario, home: CutHome, result: Result) -> Result:
+    """The walk, and the judgement of where it ended."""
     with redirect_stderr(io.StringIO()):  # the first stage's log
         try:
-            _walk(scenario, result)
+            _walk(scenario, home, result)
         except (Exception, PowerCut) as error:  # noqa: BLE001  # whatever it is, it is what the sweep looks for
             last = traceback.extract_tb(error.__traceback__)[-1]
             result.failure = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+        with suppress(PowerCut):
+            home.rig.close_database()
     return result
 
 
-def _walk(scenario: Scenario, result: Result) -> None:
-    home = _make(scenario, result)
+def _walk(scenario: Scenario, home: CutHome, result: Result) -> None:
     try:
         scenario.prepare(home)
         home.arm()
         scenario.drive(home)
         result.finished = True
         home.run(HOUR_S)  # nothing more may come
+        home.disk.watch = None
         result.operations = len(home.disk.operations)
         _judge_reports(scenario, home)
         _judge_downloads(home, result)
@@ -84,23 +99,11 @@ def _walk(scenario: Scenario, result: Result) -> None:
         result.cuts_made = len(home.cuts_made)
         result.whole_starts = len(home.starts)
         result.outcomes, result.repeats = len(home.outcomes), home.repeats
-        with suppress(PowerCut):
-            home.rig.close_database()
-
-
-def _make(scenario: Scenario, result: Result) -> CutHome:
-    return CutHome(
-        scenario.role,
-        ota=OtaSettings(block_octets=50),
-        disk=Disk(result.seed),
-        deaf=scenario.deaf,
-        stillborn=scenario.stillborn,
-        cuts=list(result.cuts),
-    )
 
 
 def _spent_every_try(home: CutHome) -> bool:
-    return sum(trial for _, trial in home.starts) >= TRIES
+    cut_short = home.first_stages - len(home.starts)
+    return sum(trial for _, trial in home.starts) + cut_short >= TRIES
 
 
 def _judge_reports(scenario: Scenario, home: CutHome) -> None:

@@ -119,7 +119,7 @@ def order_a_date(home: CutHome, after_s: float = 2 * HOUR_S) -> None:
 
 def held_and_dated(home: CutHome) -> None:
     held(home)
-    order_a_date(home)
+    order_a_date(home, 12 * HOUR_S)  # late enough for a cancellation that is lost on its way and asked for again
 
 
 def activate_at_a_date(home: CutHome) -> None:
@@ -129,7 +129,7 @@ def activate_at_a_date(home: CutHome) -> None:
 
 def cancel_the_date(home: CutHome) -> None:
     ask_until_answered(home, lambda: home.backhaul.cancel_activation(DEVICE_EUI, home.world.now))
-    home.run(4 * HOUR_S)
+    home.run(14 * HOUR_S)
     assert home.state is State.HELD
 
 

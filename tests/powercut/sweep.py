@@ -1,27 +1,18 @@
-"""All cuts of a scenario: one at every operation in every way, then seeded pairs and triples; over several processes."""
+"""All cuts of a scenario: one at every operation in every way, then seeded pairs and triples."""
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tests.powercut.cuts import WAYS, PlannedCut
+from tests.powercut.cuts import WAYS, PlannedCut, Task
+from tests.powercut.forks import run_all
 from tests.powercut.run import Result, run
-from tests.powercut.scenarios import BY_NAME, Scenario
+from tests.powercut.scenarios import Scenario
 
 LATER_OPERATIONS = 40  # a second cut falls among the first of these after the start that follows
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One run."""
-
-    scenario: str
-    cuts: tuple[PlannedCut, ...]
-    seed: int
 
 
 @dataclass
@@ -54,7 +45,7 @@ class Row:
 
 def count_operations(scenario: Scenario) -> int:
     """Of the undisturbed run, which must itself be whole."""
-    result = run(scenario)
+    result = run(Task(scenario.name))
     assert not result.failure, f"{scenario.name} fails undisturbed: {result.failure}"
     return result.operations
 
@@ -78,20 +69,13 @@ def several_cuts(scenario: Scenario, operations: int, count: int, seed: int = 1)
     return tasks
 
 
-def carry_out(task: Task) -> Result:
-    """In whatever process."""
-    return run(BY_NAME[task.scenario], task.cuts, task.seed)
-
-
-def sweep(scenarios: Iterable[Scenario], pairs: int, processes: int, ways: Iterable[str] = WAYS) -> Iterator[Row]:
+def sweep(scenarios: Iterable[Scenario], pairs: int, processes: int) -> Iterator[Row]:
     """A row as soon as its scenario is done."""
-    ways = tuple(ways)
-    with multiprocessing.Pool(processes) as pool:
-        for scenario in scenarios:
-            started = time.monotonic()
-            row = Row(scenario.name, count_operations(scenario))
-            tasks = every_operation(scenario, row.operations, ways) + several_cuts(scenario, row.operations, pairs)
-            for result in pool.imap_unordered(carry_out, tasks, chunksize=4):
-                row.add(result)
-            row.seconds = time.monotonic() - started
-            yield row
+    for scenario in scenarios:
+        started = time.monotonic()
+        row = Row(scenario.name, count_operations(scenario))
+        tasks = every_operation(scenario, row.operations) + several_cuts(scenario, row.operations, pairs)
+        for result in run_all(scenario, tasks, processes):
+            row.add(result)
+        row.seconds = time.monotonic() - started
+        yield row

@@ -68,7 +68,16 @@ class Disk:
     def cut_at(self, number: int, survival: Survival = Survival.LOST, cut: Cut = Cut.POWER) -> None:
         """End at operation ``number``, counted from now on, 1 being the next. Clears the list of operations."""
         self.operations.clear()
-        self._cut_at, self._survival, self._cut = number, survival, cut
+        self._cut_at = number
+        self.end_with(survival, cut)
+
+    def end_with(self, survival: Survival, cut: Cut) -> None:
+        """How the next interruption ends, for one who says himself in ``begin`` which operation that is."""
+        self._survival, self._cut = survival, cut
+
+    def reseed(self, seed: int) -> None:
+        """Choose anew what survives."""
+        self._choose = random.Random(seed)
 
     def power_on(self) -> None:
         """The next start: no cut is planned any more, and operations count from 1 again."""

@@ -25,9 +25,15 @@ from boards.virtual.disk.files import DiskFile, DiskFiles
 
 CHECKPOINT_PAGES = 60
 SECTOR_OCTETS = 4096  # what the unix VFS says
-NEW_NAMES_SYNCED = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
+NAMES_SYNCED = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
 
 _numbers = itertools.count()
+
+# No mutexes: a disk belongs to one thread, and a process that forks in the midst of a statement, as the sweep's does,
+# would wait for those of its parent for ever. apsw has an SQLite of its own: Python's sqlite3 is not touched.
+apsw.shutdown()
+apsw.config(apsw.SQLITE_CONFIG_SINGLETHREAD)
+apsw.initialize()
 
 
 class DiskConnection:
@@ -107,12 +113,12 @@ class _Vfs(apsw.VFS):
             raise apsw.CantOpenError("no temporary files here: PRAGMA temp_store = MEMORY")
         create = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
         try:
-            is_new = not self._files.exists(text)
             file = self._files.open(text, create=create)
         except (PowerCut, FileNotFoundError) as error:
             raise apsw.CantOpenError(str(error)) from None
         flags[1] = flags[0]
-        opened = _File(self._files, file, names_to_sync=is_new and bool(flags[0] & NEW_NAMES_SYNCED))
+        # As the unix VFS: whoever may have made a journal syncs its name, also when a killed process made it before.
+        opened = _File(self._files, file, names_to_sync=create and bool(flags[0] & NAMES_SYNCED))
         return cast(apsw.VFSFile, opened)  # apsw asks for its methods only; the class itself opens a real file
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802

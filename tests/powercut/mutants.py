@@ -1,0 +1,175 @@
+"""Bugs to be planted: the sweep is worth its time only if it finds each of them. Each is a patch of production code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from agent.boot import slots, store
+from agent.boot.state import BootState, encode
+from agent.boot.store import COPY_OFFSETS
+from agent.update import database, machine, outbox, staging
+from agent.update.states import State
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """``scenario`` is where it must show, with cuts that end in one of ``ways``."""
+
+    plant: Plant
+    scenario: str
+    ways: tuple[str, ...]
+
+
+def checkpoint_without_fsync(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(slots.SlotWriter, "checkpoint", lambda self: self._written_octets)
+
+
+def journal_before_fsync_at_a_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    """The checkpoint is in the journal, and its octets are not on the medium."""
+    syncs: list[Callable[[], int]] = []
+    real = slots.SlotWriter.checkpoint
+    save = machine.UpdateMachine._save
+
+    def save_first(self: machine.UpdateMachine, checkpoint: staging.Checkpoint) -> None:
+        save(self, checkpoint)
+        syncs.pop()()
+
+    patch.setattr(slots.SlotWriter, "checkpoint", lambda self: syncs.append(lambda: real(self)) or 0)
+    patch.setattr(machine.UpdateMachine, "_save", save_first)
+
+
+def both_copies_of_the_boot_state_before_one_fsync(patch: pytest.MonkeyPatch) -> None:
+    def write_copy(self: store.BootStateStore, index: int, state: BootState) -> None:
+        for offset in COPY_OFFSETS:
+            self._area.write(offset, encode(state))
+        self._area.sync()
+
+    patch.setattr(store.BootStateStore, "_write_copy", write_copy)
+
+
+def written_before_the_slot_is_durable(patch: pytest.MonkeyPatch) -> None:
+    """The order of writes: the boot state calls a slot whole whose octets are still in the cache."""
+    finish = slots.SlotWriter.finish
+
+    def finish_unsynced(self: slots.SlotWriter) -> slots.WrittenImage:
+        area, patched = self._area, _Unsynced(self._area)
+        self._area = patched
+        try:
+            return finish(self)
+        finally:
+            self._area = area
+
+    patch.setattr(slots.SlotWriter, "finish", finish_unsynced)
+
+
+class _Unsynced:
+    """An area that forgets to sync and reads back from the cache."""
+
+    def __init__(self, area: slots.Medium) -> None:
+        self._area = area
+        self.size_octets = area.size_octets
+        self.read = self.read_medium = area.read
+        self.write, self.erase = area.write, area.erase
+
+    def sync(self) -> None:
+        """Forgotten."""
+
+
+def confirm_before_the_health_check(patch: pytest.MonkeyPatch) -> None:
+    begin = machine.UpdateMachine._start_after_activation
+
+    def confirm_at_once(self: machine.UpdateMachine, now: float) -> None:
+        if self._running.trial:
+            self._slots.confirm()
+        begin(self, now)
+
+    patch.setattr(machine.UpdateMachine, "_start_after_activation", confirm_at_once)
+
+
+def report_outside_of_the_transaction(patch: pytest.MonkeyPatch) -> None:
+    """First the state, then the row that tells of it."""
+
+    def report(self: machine.UpdateMachine, *, success: bool, utc: int) -> None:
+        record = self.record
+        self._move(State.IDLE, **machine.NOTHING_STORED)
+        self._reporter.activated(success=success, record=record, version=self._running.version, utc=utc)
+        self._failure, self._owes_report = "", False
+
+    patch.setattr(machine.UpdateMachine, "_report", report)
+
+
+def report_before_the_transaction(patch: pytest.MonkeyPatch) -> None:
+    """First the row, then the state that it tells of: reported twice, under two counters."""
+    real = machine.UpdateMachine._report
+
+    def report(self: machine.UpdateMachine, *, success: bool, utc: int) -> None:
+        self._reporter.activated(success=success, record=self.record, version=self._running.version, utc=utc)
+        reporter, self._reporter = self._reporter, _Silent()
+        try:
+            real(self, success=success, utc=utc)
+        finally:
+            self._reporter = reporter
+
+    patch.setattr(machine.UpdateMachine, "_report", report)
+
+
+class _Silent:
+    def activated(self, **facts: object) -> None:
+        """Told before."""
+
+
+def commits_without_fsync(patch: pytest.MonkeyPatch) -> None:
+    real = database.Database.__init__
+
+    def init(self: database.Database, connection: database.Connection) -> None:
+        real(self, connection)
+        connection.execute("PRAGMA synchronous = NORMAL").fetchall()
+
+    patch.setattr(database.Database, "__init__", init)
+
+
+def acknowledged_is_delivered(patch: pytest.MonkeyPatch) -> None:
+    """What went by a tunnel that the hub had forgotten is never sent again."""
+    patch.setattr(outbox.Outbox, "tunnel_changed", lambda self, now: None)
+
+
+def report_without_the_confirm(patch: pytest.MonkeyPatch) -> None:
+    """Alert first, commit afterwards."""
+    real = machine.UpdateMachine._confirm
+
+    def confirm(self: machine.UpdateMachine, now: float) -> None:
+        slots_, self._slots = self._slots, _NotYet(self._slots)
+        try:
+            real(self, now)
+        finally:
+            self._slots = slots_
+        self._slots.confirm()
+
+    patch.setattr(machine.UpdateMachine, "_confirm", confirm)
+
+
+class _NotYet:
+    def __init__(self, slots_: object) -> None:
+        self._slots = slots_
+
+    def confirm(self) -> None:
+        """Later."""
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(checkpoint_without_fsync, "ppmid-resume", ("lost",)),
+    Mutant(journal_before_fsync_at_a_checkpoint, "ppmid-resume", ("lost",)),
+    Mutant(both_copies_of_the_boot_state_before_one_fsync, "ppmid-confirm", ("torn",)),
+    Mutant(written_before_the_slot_is_durable, "ppmid-resume", ("lost",)),
+    Mutant(confirm_before_the_health_check, "ppmid-unhealthy", ("lost",)),
+    Mutant(report_outside_of_the_transaction, "ppmid-confirm", ("kill",)),
+    Mutant(report_before_the_transaction, "ppmid-confirm", ("kill",)),
+    Mutant(commits_without_fsync, "ppmid-dated", ("lost",)),
+    Mutant(acknowledged_is_delivered, "ppmid-confirm", ("lost",)),
+    Mutant(report_without_the_confirm, "ppmid-confirm", ("lost",)),
+)

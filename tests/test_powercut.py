@@ -1,0 +1,77 @@
+"""A bounded selection of the power-cut sweep, and the proof that the sweep finds what it is there for.
+
+The whole of it is ``make powercut``.
+"""
+
+from __future__ import annotations
+
+import random
+import shlex
+
+import pytest
+
+from tests.powercut.__main__ import main
+from tests.powercut.cuts import PlannedCut, Task
+from tests.powercut.downloads import Download
+from tests.powercut.forks import run_all
+from tests.powercut.mutants import MUTANTS, Mutant
+from tests.powercut.run import run
+from tests.powercut.scenarios import BY_NAME, SCENARIOS, Scenario
+from tests.powercut.sweep import count_operations, every_operation, several_cuts
+
+SINGLE_CUTS = 15  # a scenario
+SEVERAL_CUTS = 5
+
+
+def a_selection(scenario: Scenario) -> list[Task]:
+    """Spread over the operations, every way of cutting in turn, the same in every run."""
+    operations = count_operations(scenario)
+    choose = random.Random(scenario.name)
+    singles = choose.sample(every_operation(scenario, operations), SINGLE_CUTS)
+    return singles + several_cuts(scenario, operations, SEVERAL_CUTS)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_cut_anywhere_ends_as_it_may(scenario: Scenario) -> None:
+    results = list(run_all(scenario, a_selection(scenario)))
+    assert len(results) == 1 + SINGLE_CUTS + SEVERAL_CUTS
+    assert sum(result.cuts_made for result in results) >= SINGLE_CUTS + SEVERAL_CUTS
+    assert [f"{result.failure}; repeat it: {result.task.command()}" for result in results if result.failure] == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)
+def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = BY_NAME[mutant.scenario]
+    tasks = every_operation(scenario, count_operations(scenario), mutant.ways)
+    mutant.plant(monkeypatch)
+    assert any(result.failure for result in run_all(scenario, tasks, stops_at_failure=True))
+
+
+def test_a_run_is_the_same_from_its_beginning_as_from_a_fork_and_by_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = Task("ppmid-update", (PlannedCut(133, "mixed"), PlannedCut(9, "torn")), 7)
+    first, second = run(task), run(task)
+    assert first == second
+    assert len(first.where) == 2
+    _, forked = run_all(BY_NAME[task.scenario], [task])
+    assert forked == first
+    words = shlex.split(task.command())
+    assert words[:3] == ["python", "-m", "tests.powercut"]
+    assert main(words[3:]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("cut")] == [
+        f"cut {number}: {where}" for number, where in enumerate(first.where, start=1)
+    ]
+
+
+def test_a_download_is_judged_by_what_was_asked_for() -> None:
+    download = Download(header_octets=60, checkpoint_octets=4096, total_octets=12_000)
+    for offset in range(0, 4300, 50):
+        download.ask(offset)
+    download.ask(60 + 4096)  # a start, and on from the checkpoint
+    assert (download.below_floor, download.twice) == ([], 4250 - 4156)
+    download.ask(4000)
+    assert download.below_floor == [4000]
+    download.end()
+    download.ask(11_000)
+    assert download.below_floor == [4000, 11_000]

@@ -1,0 +1,101 @@
+"""Virtual time's radio: what it promises of link keys."""
+
+from __future__ import annotations
+
+from agent.events import (
+    ApsIndication,
+    ApsRequest,
+    FormNetwork,
+    JoinNetwork,
+    LeaveNetwork,
+    PermitInstallCode,
+    PermitJoin,
+    RadioEvent,
+    RadioRequest,
+    RadioResult,
+    RadioStatus,
+    SetLinkKey,
+)
+from boards.virtual.world import World
+
+HUB, DEVICE = 0x11, 0x22
+CODE = bytes(18)
+KEY = bytes(range(16))
+
+
+class Plain:
+    """A node that sends what the test says and keeps what comes."""
+
+    def __init__(self) -> None:
+        self.to_send: list[tuple[int, RadioRequest]] = []
+        self.results: list[RadioResult] = []
+        self.heard: list[ApsIndication] = []
+
+    def start(self, now: float) -> None:
+        del now
+
+    def receive(self, event: RadioEvent, now: float) -> None:
+        del now
+        if isinstance(event, ApsIndication) and event.destination_endpoint:
+            self.heard.append(event)
+
+    def handle_timer(self, now: float) -> None:
+        del now
+
+    def next_deadline(self) -> float | None:
+        return None
+
+    def radio_requests(self, now: float) -> list[tuple[int, RadioRequest]]:
+        del now
+        requests, self.to_send = self.to_send, []
+        return requests
+
+    def radio_done(self, handle: int, result: RadioResult, now: float) -> None:
+        del handle, now
+        self.results.append(result)
+
+
+class Lab:
+    def __init__(self) -> None:
+        self.world = World()
+        self.hub, self.device = Plain(), Plain()
+        self.world.attach(HUB, self.hub)
+        self.world.attach(DEVICE, self.device)
+        self.ask(self.hub, FormNetwork(20))
+        self.ask(self.hub, PermitInstallCode(DEVICE, CODE))
+        self.ask(self.hub, PermitJoin(60))
+        self.ask(self.device, JoinNetwork(CODE, (20,)))
+
+    def ask(self, node: Plain, request: RadioRequest) -> RadioResult:
+        node.to_send.append((1, request))
+        done = len(node.results)
+        assert self.world.run(lambda: len(node.results) > done, 1.0)
+        self.world.run(lambda: False, 1.0)
+        return node.results[-1]
+
+    def send(self, *, secured: bool) -> RadioStatus:
+        return self.ask(self.device, ApsRequest(0, 1, 1, 0x0109, 0x19, b"x", True, secured)).status
+
+
+def test_a_secured_frame_needs_the_same_key_on_both_sides() -> None:
+    lab = Lab()
+    assert lab.send(secured=False) is RadioStatus.OK
+    assert lab.send(secured=True) is RadioStatus.NOT_ACKNOWLEDGED
+    lab.ask(lab.device, SetLinkKey(HUB, 0, KEY))
+    assert lab.send(secured=True) is RadioStatus.NOT_ACKNOWLEDGED
+    lab.ask(lab.hub, SetLinkKey(DEVICE, 1, bytes(16)))
+    assert lab.send(secured=True) is RadioStatus.NOT_ACKNOWLEDGED
+    assert [heard.aps_security for heard in lab.hub.heard] == [False]
+    lab.ask(lab.hub, SetLinkKey(DEVICE, 1, KEY))
+    assert lab.send(secured=True) is RadioStatus.OK
+    assert [heard.aps_security for heard in lab.hub.heard] == [False, True]
+
+
+def test_leaving_and_joining_anew_forget_the_key() -> None:
+    lab = Lab()
+    lab.ask(lab.device, SetLinkKey(HUB, 0, KEY))
+    lab.ask(lab.hub, SetLinkKey(DEVICE, 1, KEY))
+    assert lab.send(secured=True) is RadioStatus.OK
+    lab.ask(lab.device, LeaveNetwork())
+    lab.ask(lab.device, JoinNetwork(CODE, (20,)))
+    assert lab.send(secured=True) is RadioStatus.NOT_ACKNOWLEDGED

@@ -210,5 +210,3 @@ def fill_up(path: Path) -> None:
                 pass
         except OSError:
             return
-
-

@@ -26,8 +26,10 @@ test: setup lint
 	$(BIN)/pytest -n 2
 
 # Every operation of every update cut, on both roles; about a quarter of an hour on two cores.
+# With KNIFE=1 the running process as well, killed by strace at its own calls: half an hour more.
 powercut: setup
 	$(BIN)/python -m tests.powercut
+	$(if $(KNIFE),$(BIN)/pytest -n 2 --whole-knife tests/system/test_knife.py)
 
 clean:
 	rm -rf $(VENV) build dist demo

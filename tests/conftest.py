@@ -23,6 +23,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=Path(__file__).parents[2] / "shared" / "vectors",
         help="folder of published test vectors (rtds/, keystore/, ...); tests that need it say so when it is absent",
     )
+    parser.addoption(
+        "--whole-knife",
+        action="store_true",
+        help="kill the running device at every call of an update, and not at a selection (make powercut KNIFE=1)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole_knife: of the series that only --whole-knife runs")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long series is there when it is asked for."""
+    if not config.getoption("--whole-knife"):
+        items[:] = [item for item in items if item.get_closest_marker("whole_knife") is None]
 
 
 @pytest.fixture(scope="session")

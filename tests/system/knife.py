@@ -123,7 +123,7 @@ def become_first_stage(folder: Path, config: Path) -> None:
     plan.save(folder)
     number = len(list(folder.glob("trace-*"))) + 1
     command = [*strace(start, folder / f"trace-{number:03}"), *first_stage_command(config)]
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606 (the process id stays)
 
 
 def calls(folder: Path) -> list[list[str]]:

@@ -98,7 +98,7 @@ class KnifeLab:
         return calls(self.folder)
 
     def judge(self) -> None:
-        """The new version with exactly one report of success; or, with every try spent, the old one and one of failure."""
+        """The new version and one report of success; or, with every try spent, the old one and one of failure."""
         self.device.wait_for("message delivered", limit_s=LIMIT_S)
         (report,) = self.reports
         if report["result"] != "success":

@@ -60,3 +60,42 @@ def test_a_medium_that_fails_ends_the_transfer_and_a_later_one_succeeds(lab: Lab
     messages = " ".join(str(one["message"]) for one in knife.device.said("image refused"))
     assert "is full" in messages
     assert "I/O error" in messages
+
+
+STRIDE = 12  # runs for each call, and starts in each: together they kill at every number up to its square
+
+
+@pytest.mark.whole_knife
+@pytest.mark.parametrize("first", range(1, STRIDE + 1))
+@pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "fsync"])
+def test_killed_at_every_number(lab: Lab, call: str, first: int) -> None:
+    plan = Plan(
+        download=[Start((Cut(call, number),)) for number in range(first, STRIDE**2 + 1, STRIDE)],
+        trial=[Start((Cut(call, number),)) for number in (2 * first - 1, 2 * first)],
+        confirmed=[Start((Cut(call, first),))],
+    )
+    knife = KnifeLab(lab, plan)
+    knife.start()
+    knife.update()
+    knife.wait_for_report(200.0)
+    knife.judge()
+    assert knife.cuts_made
+
+
+@pytest.mark.whole_knife
+@pytest.mark.parametrize("number", [2, 20, 38])
+@pytest.mark.parametrize(
+    ("call", "what"), [("pwrite64", "error=EIO"), ("pwrite64", "retval=512"), ("fsync", "error=ENOSPC")]
+)
+def test_a_failing_slot_at_every_height(lab: Lab, call: str, what: str, number: int) -> None:
+    """``retval=512``: a medium that claims to have stored what it did not; reading back finds it."""
+    knife = KnifeLab(lab, Plan())
+    knife.plan.download.append(Start((Cut(call, number, what),), knife.slot_b))
+    knife.start()
+    knife.update()
+    knife.refused(1)
+    assert knife.device.said("running")[-1]["version"] == "1.0.0"
+    knife.update()
+    knife.wait_for_report(120.0)
+    knife.judge()
+    assert knife.reports[0]["result"] == "success"

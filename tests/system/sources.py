@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 def copy_without_words(folder: Path) -> None:
     """``agent`` and ``boards`` without comments and docstrings, which no statement of theirs reads."""
     for name in ("agent", "boards"):
-        ignored = shutil.ignore_patterns("__pycache__", "bench", "virtual")
+        ignored = shutil.ignore_patterns("__pycache__", "bench")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for path in folder.rglob("*.py"):
         path.write_text(_without_docstrings(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -40,7 +40,7 @@ def write_notes(capture: Path, keys: dict[str, bytes]) -> Path:
 
 In this folder the last line of this file shows it; add -Y to pick frames, for example
   -Y "zbee_aps.cmd.id == 0x05"     the Transport-Key, which brings the network key
-  -Y zbee_zcl_general.ota          the OTA cluster
+  -Y "zbee_aps.cluster == 0x0019" the OTA cluster
   -Y "zbee_aps.cluster == 0x0704" the tunnel
   -Y gbcs_message                  the GBCS messages in it, taken apart
 

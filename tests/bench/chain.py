@@ -32,7 +32,7 @@ def measure(base: Path, window_s: float = WINDOW_S) -> list[Row]:
     octets = OtaSettings().block_octets
     rows = []
     ceiling = ceiling_octets_per_s(octets)
-    against = f"the air alone: {octets} octets a block, APS-secured, no APS ack"
+    against = f"the air alone, {octets} octets a block"
     for speed in SPEEDS:
         octets_per_s, blocks_per_s = transfer(base, speed, window_s)
         part = f"transfer, air x {speed:g}"
@@ -42,7 +42,7 @@ def measure(base: Path, window_s: float = WINDOW_S) -> list[Row]:
 
 
 def ceiling_octets_per_s(data_octets: int) -> float:
-    """What two stacks on the virtual air reach when their hosts take no time: our frames, one hop, nobody else.
+    """What two stacks on the virtual air reach when their hosts take no time: one hop, APS-secured, no APS ack.
 
     In virtual time, with the acknowledgements, back-offs and spacing of ``boards.virtual.air.medium``.
     """

@@ -6,7 +6,10 @@ FOLDER holds ``trust/`` and the boot state, which is made anew. The octets come 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from agent.boot.area import FileArea
 from agent.boot.control import SlotsControl
@@ -25,8 +28,9 @@ MANUFACTURER_CODE, IMAGE_TYPE, HARDWARE_VERSION = 0x1234, 0x0001, 1
 MAXIMUM_OCTETS = 10_240_000
 
 
-def stage(file: Path, folder: Path, slot: Path, block_octets: int) -> str:
-    """Returns "accepted" or the refusal. Every checkpoint makes the slot durable; the journal is not part of this."""
+@contextmanager
+def open_staging(folder: Path, slot: Path) -> Iterator[Staging]:
+    """The agent's staging into ``slot``, on its own boot state; the slot is not usable until the verdict."""
     state_path = folder / "boot-state.bin"
     state_path.write_bytes(bytes(BOOT_STATE_OCTETS))
     requirements = Requirements(
@@ -37,17 +41,20 @@ def stage(file: Path, folder: Path, slot: Path, block_octets: int) -> str:
         maximum_octets=MAXIMUM_OCTETS,
         slot_octets=MAXIMUM_OCTETS,
     )
-    with FileArea.open(state_path) as state_area, FileArea.open(slot) as area, file.open("rb") as octets:
+    with FileArea.open(state_path) as state_area, FileArea.open(slot) as area:
         store = BootStateStore(state_area)
         store.replace(BootState())
         slots = FirmwareSlots(SlotsControl(store, {Slot.B: area}, Slot.A), {Slot.B: area}, tries=3)
-        staging = Staging(slots.begin("B"), Form.GB_PPMID, requirements, OtaSettings().checkpoint_octets)
-        while block := octets.read(block_octets):
-            refusal = staging.feed(block, _keep_nothing)
-            if refusal is not None:
-                return str(refusal)
-        verdict = staging.finish()
-    return str(verdict) if isinstance(verdict, Refusal) else "accepted"
+        yield Staging(slots.begin("B"), Form.GB_PPMID, requirements, OtaSettings().checkpoint_octets)
+
+
+def feed(staging: Staging, file: BinaryIO, block_octets: int) -> Refusal | None:
+    """Every octet of ``file``. Every checkpoint makes the slot durable; the journal is not part of this."""
+    while block := file.read(block_octets):
+        refusal = staging.feed(block, _keep_nothing)
+        if refusal is not None:
+            return refusal
+    return None
 
 
 def _keep_nothing(_checkpoint: Checkpoint) -> None:
@@ -57,9 +64,12 @@ def _keep_nothing(_checkpoint: Checkpoint) -> None:
 def main() -> int:
     """Exit code 1 for a refusal."""
     file, folder, slot, block_octets = sys.argv[1:]
-    said = stage(Path(file), Path(folder), Path(slot), int(block_octets))
-    sys.stdout.write(said + "\n")
-    return said != "accepted"
+    with open_staging(Path(folder), Path(slot)) as staging, Path(file).open("rb") as octets:
+        verdict = feed(staging, octets, int(block_octets)) or staging.finish()
+    if isinstance(verdict, Refusal):
+        sys.stderr.write(f"{verdict}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

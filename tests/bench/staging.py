@@ -32,7 +32,7 @@ def measure() -> list[Row]:
     """Per size: every figure of RAUC and SWUpdate as the reference of ours; and our memory, large against small."""
     with tempfile.TemporaryDirectory(prefix="han-bench-") as name, _slot(Path(name)) as (slot, medium):
         folder = Path(name)
-        _make_trust(folder)
+        make_trust(folder)
         rows: list[Row] = []
         small, *_, large = [_measure_size(folder, slot, medium, octets, rows) for octets in SIZES]
         what = "peak memory, largest against 1 MiB"
@@ -64,19 +64,19 @@ def _measure_size(folder: Path, slot: Path, medium: str, octets: int, rows: list
     file = folder / "image.ota"
     file.write_bytes(make_file(octets))
     air = stage(file, folder, slot, OtaSettings().block_octets)
-    ours = stage(file, folder, slot, WHOLE_READS_OCTETS)
+    ours = stage(file, folder, slot, WHOLE_READS_OCTETS)  # as the others read
     part = f"staging {octets / 1e6:.4g} MB ({medium})"
-    rows += _compare(part, "large reads", ours, air, f"this agent fed {OtaSettings().block_octets} octets at a time")
+    rows += _compare(part, ours, air, f"this agent fed {OtaSettings().block_octets} octets at a time")
     for rival in rivals.installed():
-        rows += _compare(part, "large reads", ours, rival.install(file, folder, slot), rival.name)
+        rows += _compare(part, ours, rival.install(file, folder, slot), rival.name)
     return ours
 
 
-def _compare(part: str, how: str, ours: Cost, theirs: Cost, name: str) -> list[Row]:
+def _compare(part: str, ours: Cost, theirs: Cost, name: str) -> list[Row]:
     return [
-        Row(part, f"time, {how}", ours.wall_s * 1000, "ms", theirs.wall_s * 1000, name),
-        Row(part, f"CPU, {how}", ours.cpu_s * 1000, "ms", theirs.cpu_s * 1000, name),
-        Row(part, f"peak memory, {how}", _mib(ours), "MiB", _mib(theirs), name),
+        Row(part, "time", ours.wall_s * 1000, "ms", theirs.wall_s * 1000, name),
+        Row(part, "CPU", ours.cpu_s * 1000, "ms", theirs.cpu_s * 1000, name),
+        Row(part, "peak memory", _mib(ours), "MiB", _mib(theirs), name),
     ]
 
 
@@ -84,7 +84,8 @@ def _mib(cost: Cost) -> float:
     return cost.peak_octets / 2**20
 
 
-def _make_trust(folder: Path) -> None:
+def make_trust(folder: Path) -> None:
+    """The public key of ``make_file``'s signer, in ``folder``."""
     (folder / "trust").mkdir()
     pem = make_key().public_key().export_key(format="PEM")
     (folder / "trust" / "manufacturer.pem").write_text(pem, encoding="ascii")

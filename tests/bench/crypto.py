@@ -48,7 +48,7 @@ def _verify() -> list[Row]:
         key = trust / "manufacturer.pem"
         key.write_text(make_key().public_key().export_key(format="PEM"), encoding="ascii")
         ours = min(cost_of([sys.executable, "-c", VERIFY, trust, image]).cpu_s for _ in range(5))
-        imgtool = [sys.executable, "-m", "imgtool.main", "verify", "--key", key, image]
+        imgtool: list[str | Path] = [sys.executable, "-m", "imgtool.main", "verify", "--key", key, image]
         theirs = min(cost_of(imgtool).cpu_s for _ in range(5))
     what = f"CPU to verify {IMAGE_OCTETS // 1024} KiB, as a program"
     return [Row("image", what, ours * 1000, "ms", theirs * 1000, "imgtool verify")]

@@ -162,7 +162,7 @@ class SwUpdate:
             temporary = work / "tmp"
             temporary.mkdir()
             archive = self._make_archive(file, work, slot)
-            command = ["swupdate", "-k", work / "cert.pem", "-H", "bench:1.0", "-i", archive]
+            command: list[str | Path] = ["swupdate", "-k", work / "cert.pem", "-H", "bench:1.0", "-i", archive]
             cost = cost_of(command, {"TMPDIR": str(temporary)})
         _compare(file, slot)
         return cost

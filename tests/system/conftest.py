@@ -49,5 +49,3 @@ def lab(workdir: Path, base: Path, source: Path) -> Iterator[Lab]:
     finally:
         lab.close()
     assert "Traceback" not in lab.logs(), lab.logs()[-8000:]
-
-

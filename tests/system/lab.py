@@ -6,7 +6,6 @@ What a program says is collected by a thread as it is said, so a test waits for 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -35,6 +34,7 @@ from flash.image_build import base_abi, build_payload
 from flash.image_sign import ImageFacts, sign_image, wrap_image
 
 Event = dict[str, object]
+ANY = "tcp://127.0.0.1:0"
 LIMIT_S = 100.0  # of any wait: an overloaded machine takes some time, a defect takes for ever
 DEVICE_EUI = DEVICE_EUIS["ppmid"]
 
@@ -166,7 +166,7 @@ class Lab:
         """The only device."""
         return self.prepared.devices[0]
 
-    def start_air(self, *options: str, addresses: Sequence[str] = ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0")) -> Running:
+    def start_air(self, *options: str, addresses: Sequence[str] = (ANY, ANY)) -> Running:
         """Two chips, the hub's first. Sets ``addresses``; pass them again to get the same ports."""
         arguments = ["air", "--json", "--speed", str(self.speed), "--nv-dir", str(self.folder / "air"), *options]
         for address, eui in zip(addresses, (HUB_EUI, DEVICE_EUI), strict=True):
@@ -219,12 +219,3 @@ class Lab:
         """The device first, so that it can still talk to its radio."""
         for program in reversed(self.programs):
             program.stop()
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this id is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -156,9 +156,7 @@ class Judge:
 
     def run(self, display_filter: str, *arguments: str) -> str:
         command = [*self._command, "-Y", display_filter, *arguments]
-        return subprocess.run(
-            command, cwd=self._folder, capture_output=True, text=True, timeout=120, check=True
-        ).stdout
+        return subprocess.run(command, cwd=self._folder, capture_output=True, text=True, timeout=120, check=True).stdout
 
     def rows(self, display_filter: str, field: str = "frame.number") -> list[str]:
         return self.run(display_filter, "-T", "fields", "-e", field).split()

@@ -23,7 +23,7 @@ from tests.home import HUB_EUI, Home
 from tests.image_factory import HEADER, craft, make_key, ota
 from tests.update_rig import NEW, NEWER, OLD, PAYLOAD, image, ota_file
 
-COUNTER = (mcuboot.SECURITY_COUNTER, (7).to_bytes(4, "little"))
+COUNTER, LOWER = ((mcuboot.SECURITY_COUNTER, number.to_bytes(4, "little")) for number in (7, 3))
 TRIPLE = (NEW.major, NEW.minor, NEW.revision)
 GOOD = ota_file(NEW)
 HEAD = GOOD.index(image(NEW))  # octets before the Manufacturer Image
@@ -83,9 +83,7 @@ BAD = {
     "not signed": (crafted(leave_out=frozenset({mcuboot.ECDSA_SIGNATURE})), {"unsigned"}, INVALID_IMAGE),
     "with another version inside": (ota(image(NEWER), header=NEW_HEADER), {"version-mismatch"}, INVALID_IMAGE),
     "an older one under a newer name": (ota(image(OLD), header=NEW_HEADER), {"version-mismatch"}, INVALID_IMAGE),
-    "with a lower security counter": (
-        crafted(protected=((mcuboot.SECURITY_COUNTER, (3).to_bytes(4, "little")),)), {"security-counter"}, INVALID_IMAGE,
-    ),
+    "with a lower security counter": (crafted(protected=(LOWER,)), {"security-counter"}, INVALID_IMAGE),
     "larger than the slot": (crafted(payload=bytes(70_000)), {"size"}, ABORT),
     "larger than any file may be": (crafted(payload=bytes(120_000)), {"size"}, ABORT),
 }  # fmt: skip
@@ -142,7 +140,9 @@ def test_a_hub_that_behaves_badly_delays_the_update_and_nothing_else(name: str) 
 
 
 @pytest.mark.parametrize(
-    "plan", [FaultPlan(foreign_from=5_000), FaultPlan(corrupt_at=HEAD + 5_000)], ids=["another file's octets", "a flipped bit"]
+    "plan",
+    [FaultPlan(foreign_from=5_000), FaultPlan(corrupt_at=HEAD + 5_000)],
+    ids=["another file's octets", "a flipped bit"],
 )
 def test_octets_that_change_on_the_way_are_refused_by_the_hash(plan: FaultPlan) -> None:
     home = Home(faults=Faults(plan, ota_file(NEWER)))

@@ -17,7 +17,7 @@ def link_keys(install_codes: dict[str, str]) -> dict[str, bytes]:
 
 
 def write_notes(capture: Path, install_codes: dict[str, str]) -> Path:
-    """README.txt in the capture's folder. The network key is in the Transport-Key, under the install code's link key."""
+    """README.txt in the capture's folder. The network key is in the Transport-Key, under the link key."""
     keys = link_keys(install_codes)
     arguments = " ".join(shlex.quote(argument) for argument in key_option(keys))
     listed = "\n".join(f"  {key.hex().upper()}   link key of the install code of {name}" for name, key in keys.items())

@@ -54,10 +54,14 @@ def _print_table(rows: list[Row]) -> None:
     for column in ("measured", "reference", "ratio"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        reference = "" if row.reference is None else f"{row.reference:,.4g} {row.unit}"
+        reference = "" if row.reference is None else _figure(row.reference, row.unit)
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        table.add_row(row.part, row.what, row.against, f"{row.value:,.4g} {row.unit}", reference, ratio)
+        table.add_row(row.part, row.what, row.against, _figure(row.value, row.unit), reference, ratio)
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.4g} {unit}"
 
 
 if __name__ == "__main__":

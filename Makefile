@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint powercut clean
+.PHONY: setup demo test lint powercut bench clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,10 @@ test: setup lint
 # Every operation of every update cut, on both roles; about a quarter of an hour on two cores.
 powercut: setup
 	$(BIN)/python -m tests.powercut
+
+# Speed, CPU and memory as ratios within one run; RAUC and SWUpdate beside it where they are installed. Two minutes.
+bench: setup
+	$(BIN)/python -m tests.bench
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -70,7 +70,7 @@ def partitioned_disk(folder: Path, table: str, serial: int) -> Iterator[Partitio
     device = Path(attached.stdout.strip())
     try:
         # partx, not losetup --partscan: a kernel may be built without parsers for tables and still take partitions.
-        run("partx", "--update", str(device))
+        run("partx", "--add", str(device))
         starts, names = zip(*re.findall(r"^ *(\d+) (\S+)$", _list(device), re.M), strict=True)
         yield PartitionedDisk(image, device, names[-3:], tuple(int(start) * 512 for start in starts[-3:]))
     finally:

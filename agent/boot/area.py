@@ -167,11 +167,14 @@ class FileArea:
 
     def _deallocate(self, offset: int, length: int) -> bool:
         """Whether the medium itself made zeros of a range aligned to BLOCK_OCTETS."""
+        # On a block device this is "zeros, unmapped": refused where the medium does not promise zeros after a discard.
+        if _punch_hole(self._descriptor, offset, length):
+            return True
         if not self._block_device:
-            return _punch_hole(self._descriptor, offset, length)
+            return False
         octets = struct.pack("QQ", offset, length)
         try:
-            # Discard alone promises nothing about what is read afterwards: zero-out does.
+            # Discard alone promises nothing about what is read afterwards: zero-out does, at the price of writing.
             with suppress(OSError):
                 fcntl.ioctl(self._descriptor, BLKDISCARD, octets)
             fcntl.ioctl(self._descriptor, BLKZEROOUT, octets)

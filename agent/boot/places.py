@@ -27,7 +27,8 @@ DEFAULT_TRIES = 3
 class Places:
     """Absolute paths, or ``PARTUUID=...`` for a partition, found when it is opened (`agent.boot.partitions`).
 
-    A slot whose partition is gone must not keep the other one from running, so nothing is looked up here. ``trust`` holds the manufacturers' public keys as ``*.pem``; ``tries`` are given to a trial.
+    A slot whose partition is gone must not keep the other one from running, so nothing is looked up here. ``trust``
+    holds the manufacturers' public keys as ``*.pem``; ``tries`` are given to a trial.
     """
 
     slots: Mapping[Slot, Path]

@@ -206,8 +206,7 @@ def one_start(machine: Machine, trial: Trial, *, wanted: bool = True) -> bool:
     """From one start to the next. True: there is a next one."""
     machine.come_up()
     under_trial = machine.journal.load().state
-    assert under_trial is not None
-    if trial is hangs and under_trial.trial is machine.started[-1]:
+    if trial is hangs and under_trial is not None and under_trial.trial is machine.started[-1]:
         machine.lose_power()
         return True
     control = machine.control()

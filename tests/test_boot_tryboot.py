@@ -7,7 +7,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from loader_lab import TRIES, TrybootMachine, every_cut, hangs, healthy, one_start, read_autoboot, settle, unhealthy
+from loader_lab import (
+    TRIES,
+    Trial,
+    TrybootMachine,
+    every_cut,
+    hangs,
+    healthy,
+    one_start,
+    read_autoboot,
+    settle,
+    unhealthy,
+)
 
 from agent.boot.area import make_area_file
 from agent.boot.backends import open_boot_control
@@ -135,13 +146,29 @@ def test_an_update_survives_every_cut(tmp_path: Path) -> None:
         assert committed(machine) is Slot.B, where
 
 
-def test_a_rollback_survives_every_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trial", [unhealthy, hangs])
+def test_a_rollback_survives_every_cut(tmp_path: Path, trial: Trial) -> None:
     numbers = itertools.count()
-    for where, machine in every_cut(lambda: TrybootMachine(tmp_path / str(next(numbers))), unhealthy):
+    for where, machine in every_cut(lambda: TrybootMachine(tmp_path / str(next(numbers))), trial):
         status = machine.control().status()
         assert (status.running, status.active) == (Slot.A, Slot.A), where
         assert status.slots[Slot.B].state is SlotState.BAD, where
         assert committed(machine) is Slot.A, where
+
+
+def test_the_sweep_finds_a_file_that_is_truncated_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted bug, so that the sweeps above can be believed: what O_TRUNC does, or a new file that is renamed."""
+
+    def truncate_then_write(autoboot: Autoboot, slot: Slot) -> None:
+        area = autoboot._area
+        area.erase(0, AUTOBOOT_OCTETS)
+        area.write(0, render(slot, PARTITIONS))
+        area.sync()
+
+    monkeypatch.setattr(Autoboot, "commit", truncate_then_write)
+    numbers = itertools.count()
+    with pytest.raises((KeyError, StorageError)):
+        list(every_cut(lambda: TrybootMachine(tmp_path / str(next(numbers))), healthy))
 
 
 def test_a_torn_autoboot_still_names_partitions_that_exist() -> None:

@@ -152,10 +152,10 @@ class LoaderControl(StateControl):
 
 def _slot_to_keep(state: BootState) -> Slot | None:
     """The active one, unless it was marked bad since and the other one is confirmed."""
-    if state.active and state[state.active].state is SlotState.BAD:
-        if state[state.active.other].state is SlotState.CONFIRMED:
-            return state.active.other
-    return state.active
+    active = state.active
+    if active is None or state[active].state is not SlotState.BAD:
+        return active
+    return active.other if state[active.other].state is SlotState.CONFIRMED else active
 
 
 def _end_reason(record: SlotRecord) -> EndReason:

@@ -7,6 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_factory import steady
 from loader_lab import (
     TRIES,
     Trial,
@@ -239,6 +242,26 @@ def test_an_autoboot_of_another_hand_is_left_alone() -> None:
         Autoboot(area, PARTITIONS).committed()
     with pytest.raises(StorageError, match="65 octets, not 512"):
         Autoboot(Disk().area("autoboot.txt", 65), PARTITIONS)
+
+
+@given(
+    st.sampled_from([render(slot, PARTITIONS) for slot in Slot]),
+    st.integers(0, AUTOBOOT_OCTETS - 1),
+    st.binary(min_size=1, max_size=40),
+)
+@settings(steady)
+def test_any_content_is_a_slot_or_torn_or_a_storage_error(form: bytes, at: int, damage: bytes) -> None:
+    area = Disk().area("autoboot.txt", AUTOBOOT_OCTETS)
+    octets = (form[:at] + damage + form[at + len(damage) :])[:AUTOBOOT_OCTETS]
+    area.write(0, octets)
+    try:
+        slot = Autoboot(area, PARTITIONS).committed()
+    except StorageError:
+        return
+    sections = read_autoboot(octets)
+    named = [sections[name]["boot_partition"] for name in ("all", "tryboot")]
+    assert (slot is None) == (named[0] == named[1])
+    assert slot is None or PARTITIONS[slot] == int(named[0])
 
 
 @pytest.mark.parametrize("partitions", [{Slot.A: 2, Slot.B: 2}, {Slot.A: 0, Slot.B: 3}, {Slot.A: 2, Slot.B: 12}])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import shutil
 import zlib
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_factory import steady
 from loader_lab import TRIES, Trial, UbootMachine, every_cut, hangs, healthy, one_start, settle, unhealthy
 
 from agent.boot.area import make_area_file
 from agent.boot.backends import open_boot_control
-from agent.boot.backends.loader import LoaderControl
+from agent.boot.backends.loader import LoaderControl, LoaderLook
 from agent.boot.backends.uboot import ToolEnvironment, Uboot, UbootPlaces
 from agent.boot.places import BOOT_STATE_OCTETS, Places
 from agent.boot.refusal import BootRefusedError
@@ -181,6 +185,42 @@ def test_what_the_tools_say_is_not_trusted(tools: Path, tmp_path: Path, script: 
     (tmp_path / "cmdline").write_text("han.slot=a", encoding="ascii")
     with pytest.raises(StorageError, match=message):
         Uboot(ToolEnvironment(), tmp_path / "cmdline").look()
+
+
+class Told:
+    """An environment of any content."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = variables
+
+    def read(self) -> dict[str, str]:
+        return self._variables
+
+    def write(self, changes: Mapping[str, str]) -> None:
+        self._variables.update(changes)
+
+
+values = st.sampled_from(["0", "1", "3", "", "a", "b", "-1", "\u00b2", "9" * 5000]) | st.text()
+
+
+@given(
+    st.dictionaries(st.sampled_from(["upgrade_available", "bootcount", "bootlimit", "han_slot"]), values),
+    st.binary() | st.sampled_from([b"han.slot=a", b"han.slot=b quiet"]),
+)
+@settings(steady)
+def test_any_environment_is_understood_or_a_storage_error(
+    tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str], cmdline: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "cmdline"
+    path.write_bytes(cmdline)
+    uboot = Uboot(Told(variables), path)
+    try:
+        look = uboot.look()
+    except StorageError:
+        return
+    assert look.armed == bool(look.tries_left)
+    uboot.commit(Slot.B)
+    assert uboot.look() == LoaderLook(look.running, Slot.B, armed=False)
 
 
 def test_a_tool_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

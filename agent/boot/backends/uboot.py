@@ -31,6 +31,7 @@ from agent.boot.state import Slot
 from agent.errors import StorageError
 
 TOOL_LIMIT_S = 30.0
+MAXIMUM_DIGITS = 9
 CMDLINE_KEY = "han.slot"
 VALUES = {Slot.A: "a", Slot.B: "b"}
 
@@ -131,7 +132,7 @@ def _slot(value: str, name: str) -> Slot:
 
 def _number(variables: Mapping[str, str], name: str) -> int:
     value = variables.get(name, "0")
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) <= MAXIMUM_DIGITS):
         raise StorageError(f"U-Boot's environment: {name}={value!r} is no number")
     return int(value)
 

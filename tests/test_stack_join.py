@@ -101,6 +101,22 @@ def test_no_network_and_a_closed_one_are_told_apart() -> None:
     assert other.failures == [JoinFailure.NOT_PERMITTED]
 
 
+def test_a_permit_lasts_the_host_s_seconds_on_a_fast_air() -> None:
+    """The host renews it by its own clock; were it scaled, a device that starts slowly would find the door shut."""
+    world = World()
+    world.scheduler.speed = 100.0
+    world.form()
+    world.hub.stack.permit_join(30)
+    world.scheduler.run_for(2_900.0)
+    device = world.chip(DEVICE_EUI)
+    world.join(device)
+    assert JoinFailure.NOT_PERMITTED not in device.failures
+    world.scheduler.run_for(200.0)
+    other = world.chip(DEVICE_EUI + 1)
+    world.join(other)
+    assert other.failures == [JoinFailure.NOT_PERMITTED]
+
+
 def test_the_wanted_extended_pan_id_is_chosen_among_two_networks_on_one_channel() -> None:
     world = World()
     other_hub = world.chip(HUB_EUI + 1)

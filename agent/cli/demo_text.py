@@ -18,8 +18,8 @@ from rich.progress import (
 )
 
 from boards.bench.demo.outcome import DeviceOutcome, Event
-from boards.bench.demo.play import CAPTURE, Play, Said
-from boards.bench.demo.prepare import NEW
+from boards.bench.demo.play import Play, Said
+from boards.bench.demo.prepare import CAPTURE, NEW
 
 HUB_SHOWN = {
     "network-up",
@@ -191,5 +191,5 @@ def _places(workdir: Path, play: Play) -> list[tuple[str, Path]]:
         ("hub: log, requests", prepared.hub_folder),
         ("images", workdir / "images"),
         ("keys", prepared.keys),
-        ("capture for Wireshark", prepared.air_folder / CAPTURE),
+        ("capture, and its keys", prepared.air_folder / CAPTURE),
     ]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from agent.errors import FormatError, StorageError
-from agent.image.refusal import ABORT, Refusal
+from agent.image.refusal import ABORT, Reason, Refusal
 from agent.image.version import Version
 from agent.update.commands import (
     BeginDownload,
@@ -255,9 +255,15 @@ class UpdateMachine:
         self._command(EndUpgrade(wire_status, version))
 
     def transfer_complete(self) -> None:
-        """The OTA client has all octets; after a restart, of a pending image: tell the server again."""
+        """The OTA client has all octets; after a restart, of a pending image: tell the server again.
+
+        Octets that the file's own header promises and the server's offer did not have never come: size.
+        """
         if self.state in PENDING:
             self._command(EndUpgrade(SUCCESS, self.record.file_version))
+        elif self.state is State.DOWNLOADING and self._staging is not None and not self._staging.finished:
+            total = self.record.total_octets
+            self._refuse(Refusal(Reason.SIZE, f"the OTA file ends after {total} octets, its own header promises more"))
 
     def transfer_aborted(self, reason: str) -> None:
         """The server ended the transfer."""

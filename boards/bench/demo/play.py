@@ -12,10 +12,8 @@ from pathlib import Path
 from agent.errors import HanError
 from agent.events import format_eui
 from boards.bench.demo.outcome import DeviceOutcome, Event
-from boards.bench.demo.prepare import HUB_EUI, NEW, Prepared, PreparedDevice, prepare, write_configs
+from boards.bench.demo.prepare import CAPTURE, HUB_EUI, NEW, Prepared, PreparedDevice, prepare, write_configs
 from boards.bench.demo.programs import Program
-
-CAPTURE = "air.pcapng"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,12 @@ from pathlib import Path
 from agent.boot.places import Places
 from agent.boot.provision import provision
 from agent.errors import SettingsError
+from agent.events import format_eui
 from agent.image.ota_form import Form
 from agent.image.signature import load_trusted_keys
 from agent.image.verdict import Requirements
 from agent.image.version import Version
+from boards.bench.demo.capture_notes import write_notes
 from flash.identity import SUPPLIER, Identities, new_hub, new_identities
 from flash.image_build import base_abi, build_payload
 from flash.image_sign import ImageFacts, sign_image, wrap_image
@@ -28,6 +30,7 @@ IMAGE_TYPES = {"ppmid": 0x0001, "hcalcs": 0x0002}
 HARDWARE_VERSION = 1
 OLD, NEW = Version(1, 0, 0), Version(1, 1, 0)
 CHANNEL = 20
+CAPTURE = "air.pcapng"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +77,23 @@ def empty_workdir(workdir: Path) -> None:
         raise SettingsError(f"--workdir {workdir}: cannot be written: {error.strerror}; name another folder") from None
 
 
-def prepare(workdir: Path, roles: tuple[str, ...]) -> Prepared:
-    """Identities, images, devices. The air's addresses are not known yet: see ``write_configs``."""
+def prepare(workdir: Path, roles: tuple[str, ...], source: Path | None = None) -> Prepared:
+    """Identities, images, devices. The air's addresses are not known yet: see ``write_configs``.
+
+    ``source`` holds the code of the images; None: the code that runs.
+    """
     keys = workdir / "keys"
     now = datetime.now(UTC)
     identities = {role: new_identities(keys, DEVICE_EUIS[role], role, now) for role in roles}
     new_hub(keys, HUB_EUI, now)
-    payloads = {version: build_payload(version, base_abi=base_abi()) for version in (OLD, NEW)}
+    payloads = {version: build_payload(version, source=source, base_abi=base_abi()) for version in (OLD, NEW)}
     devices = tuple(_device(workdir, role, identities[role], payloads) for role in roles)
     for folder in ("hub", "air"):
         (workdir / folder).mkdir()
-    return Prepared(workdir, devices, keys, workdir / "hub", workdir / "air")
+    prepared = Prepared(workdir, devices, keys, workdir / "hub", workdir / "air")
+    codes = {format_eui(device.eui): _install_code(prepared, device.eui) for device in devices}
+    write_notes(prepared.air_folder / CAPTURE, codes)
+    return prepared
 
 
 def _device(workdir: Path, role: str, identity: Identities, payloads: dict[Version, bytes]) -> PreparedDevice:

@@ -26,6 +26,10 @@ class Cancel(Protocol):
 class Scheduler(Protocol):
     """Virtual seconds on the air, monotonic, from 0."""
 
+    @property
+    def speed(self) -> float:
+        """Virtual seconds in one second of the hosts. What a host counts on in its own seconds is multiplied by it."""
+
     def now(self) -> float:
         """The virtual time in seconds."""
 
@@ -71,6 +75,8 @@ class EventHeap:
 
 class ManualScheduler:
     """Time moves only when a test says so."""
+
+    speed = 1.0
 
     def __init__(self) -> None:
         self._heap = EventHeap()
@@ -126,7 +132,7 @@ class AsyncioScheduler:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, speed: float = 1.0) -> None:
         self._loop = loop
-        self._speed = speed
+        self.speed = speed
         self._origin_s = loop.time()
         self._heap = EventHeap()
         self._now = 0.0
@@ -152,14 +158,14 @@ class AsyncioScheduler:
         self._heap = EventHeap()
 
     def _real_now(self) -> float:
-        return (self._loop.time() - self._origin_s) * self._speed
+        return (self._loop.time() - self._origin_s) * self.speed
 
     def _arm(self) -> None:
         """Ask the loop to wake us for the first event; not while a batch runs, which arms at its end."""
         deadline = self._heap.next_deadline()
         if self._running or deadline is None:
             return
-        when = self._origin_s + deadline / self._speed
+        when = self._origin_s + deadline / self.speed
         if self._wake is not None and not self._wake.cancelled():
             if self._wake.when() <= when:
                 return

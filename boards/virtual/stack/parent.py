@@ -52,13 +52,13 @@ class Parent:
         self._answering.clear()
 
     def permit_join(self, duration_s: int) -> None:
-        """0 closes, 255 is for ever."""
+        """0 closes, 255 is for ever. Seconds of the host, which renews it by its own clock however fast the air is."""
         if self._permit_end is not None:
             self._permit_end.cancel()
             self._permit_end = None
         self._permitting = duration_s > 0
         if 0 < duration_s < PERMIT_FOR_EVER:
-            self._permit_end = self._core.later(duration_s, lambda: self.permit_join(0))
+            self._permit_end = self._core.later(duration_s * self._core.scheduler.speed, lambda: self.permit_join(0))
 
     def receive_beacon_request(self) -> None:
         """Answer it with a beacon, if we route."""

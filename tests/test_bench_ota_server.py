@@ -331,6 +331,15 @@ def test_a_refused_image_is_heard(status: ZclStatus) -> None:
     assert (ended.status, ended.upgrade_time) == (status, None)
 
 
+def test_a_second_transfer_of_an_image_that_was_given_back_has_its_own_end() -> None:
+    bench = offered()
+    for times in (1, 2):
+        bench.ask(ASK)
+        bench.ask(ota.UpgradeEndRequest(ZclStatus.ABORT, *IMAGE.file_id), quiet=False)
+        bench.ask(ota.UpgradeEndRequest(ZclStatus.ABORT, *IMAGE.file_id), quiet=False)
+        assert len(bench.told(TransferEnded)) == times
+
+
 def test_an_end_without_sense() -> None:
     bench = offered()
     assert bench.ask(ota.UpgradeEndRequest(0x42, *IMAGE.file_id)) == [

@@ -140,9 +140,9 @@ class OtaServer:
         self._desk.tell(ImageQueried(*told))
 
     def _begin(self, member: Member, image: ServedImage, now: float) -> Session:
-        """The session of this file; a query wakes a forgotten one."""
+        """The session of this file; a query wakes a forgotten one, and after a file was given back begins a new one."""
         session = self.sessions.get(member.eui)
-        if session is None or session.file_id != image.file_id or session.forgotten:
+        if session is None or session.file_id != image.file_id or session.forgotten or session.given_back:
             session = self.sessions[member.eui] = Session(image.file_id, now)
         return session
 

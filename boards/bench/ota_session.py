@@ -32,6 +32,11 @@ class Session:
     page: int = 0  # counts page requests: blocks of an older one are not sent any more
     answer: tuple[int, int | None] | None = None  # status of the Upgrade End Request and upgrade time answered
 
+    @property
+    def given_back(self) -> bool:
+        """The device did not want what it had: the next transfer of the same file is another one, with its own end."""
+        return self.answer is not None and self.answer[1] is None
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

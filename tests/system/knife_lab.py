@@ -1,0 +1,137 @@
+"""A lab whose device runs under the knife, and the judgement of where its update ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import imgtool.image
+import imgtool.keys
+
+from agent.boot.places import Places, open_places
+from agent.boot.state import Slot, SlotState
+from agent.image.ota_file import HeaderReady, ImageOctets, OtaStream
+from agent.image.ota_form import Form
+from agent.image.version import Version
+from agent.update.database import read_database
+from tests.system.knife import Plan, calls
+from tests.system.lab import DEVICE_EUI, Event, Lab, Running
+
+ABORT = "0x95"
+TRIES = 3
+LIMIT_S = 60.0
+BLOCKS = "[ota]\nblock_octets = 200\n"  # a quarter of the rounds of the default
+
+
+@dataclass
+class KnifeLab:
+    """Air, hub and a device whose starts are cut as planned."""
+
+    lab: Lab
+    plan: Plan
+    folder: Path = field(init=False)
+    hub: Running = field(init=False)
+    device: Running = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = self.lab.folder / "knife"
+        self.folder.mkdir()
+
+    @property
+    def slot_b(self) -> str:
+        """Its path, as the plan names it."""
+        return str(self.lab.folder / "ppmid" / "slot-b.bin")
+
+    def start(self) -> None:
+        """Everything runs and the device is in the network."""
+        self.lab.prepare()
+        self.lab.start_air()
+        self.lab.configure((r"^\[health\]", f"{BLOCKS}\n[health]"), hub=f"\n{BLOCKS}")
+        self.plan.save(self.folder)
+        self.hub = self.lab.start_hub()
+        command = [str(self.lab.python), "-m", "tests.system.knife", "unit", str(self.folder)]
+        log = self.lab.folder / "device.log"
+        self.device = Running("device", [*command, str(self.lab.device.config)], log, self.lab.news)
+        self.lab.programs.append(self.device)
+        self.hub.wait_for("tunnel-opened")
+
+    def update(self) -> None:
+        """The head end asks for version 1.1.0."""
+        self.lab.update(self.lab.device.images.new)
+
+    def refused(self, times: int) -> None:
+        """Wait until the device has ended so many transfers for its storage, and told the hub so."""
+        told = self.hub.wait_for("transfer-ended", times, LIMIT_S, status=ABORT)
+        assert told["device_eui"] == f"{DEVICE_EUI:016X}"
+        self.device.wait_for("image refused", times, LIMIT_S, reason="storage", wire_status=ABORT)
+
+    def kill(self) -> None:
+        """The next start takes its own cuts."""
+        os.kill(self.device.child(), signal.SIGKILL)
+
+    @property
+    def reports(self) -> list[Event]:
+        """What the head end was told of the activation, each once; it must have verified every one."""
+        told = self.hub.said("report", cra="alert", message_code="0x012B")
+        assert all(one["verified"] for one in told), told
+        return [one for one in told if not one.get("duplicate")]
+
+    def wait_for_report(self, limit_s: float) -> None:
+        """The update has come to an end, whichever."""
+        self.device.until(lambda: bool(self.reports), "a report of the update", limit_s)
+
+    @property
+    def trials(self) -> int:
+        """Starts of the first stage on a trial."""
+        return len(self.device.said("boot_decision", rule="trial"))
+
+    @property
+    def cuts_made(self) -> int:
+        """Starts that were killed."""
+        return sum("was ended by signal 9" in line for line in self.device.lines)
+
+    def calls(self) -> list[list[str]]:
+        """Of every start so far."""
+        return calls(self.folder)
+
+    def judge(self) -> None:
+        """The new version with exactly one report of success; or, with every try spent, the old one and one of failure."""
+        self.device.wait_for("message delivered", limit_s=LIMIT_S)
+        (report,) = self.reports
+        if report["result"] != "success":
+            assert self.trials >= TRIES, f"{report} after {self.trials} trials"
+            self._judge_slot(Slot.A, self.lab.device.images.old, "1.0.0", report)
+        else:
+            self._judge_slot(Slot.B, self.lab.device.images.new, "1.1.0", report)
+        self.device.stop()
+        with closing(read_database(self.lab.folder / "ppmid" / "agent.db")) as database:
+            assert database.row("SELECT count(*) FROM outbox WHERE delivered = 0") == (0,)
+            assert database.row("SELECT state FROM journal") == ("idle",)
+        assert len(self.reports) == 1
+
+    def _judge_slot(self, slot: Slot, file: Path, version: str, report: Event) -> None:
+        assert report["version"] == version
+        assert self.device.said("running")[-1]["version"] == version
+        with ExitStack() as stack:
+            opened = open_places(Places.load(self.lab.device.config), stack, read_only=True)
+            state = opened.store.load().state
+            assert state is not None
+            assert (state.active, state[slot].state) == (slot, SlotState.CONFIRMED)
+            octets = opened.areas[slot].read(0, state[slot].image_octets)
+        assert octets == manufacturer_image(file)
+        path = self.folder / "image.bin"
+        path.write_bytes(octets)
+        key = imgtool.keys.load(str(self.lab.prepared.keys / "manufacturer" / "manufacturer.pem"))
+        verdict, *_ = imgtool.image.Image.verify(str(path), key)
+        assert verdict is imgtool.image.VerifyResult.OK
+        assert Version.parse(version).minor + 1 >= state.security_counter
+
+
+def manufacturer_image(file: Path) -> bytes:
+    """The image inside an OTA file."""
+    pieces = OtaStream(Form.GB_PPMID).feed(file.read_bytes())
+    assert isinstance(pieces[0], HeaderReady)
+    return b"".join(piece.octets for piece in pieces if isinstance(piece, ImageOctets))

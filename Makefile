@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint powercut clean
+.PHONY: setup demo test lint powercut bench clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +30,10 @@ test: setup lint
 powercut: setup
 	$(BIN)/python -m tests.powercut
 	$(if $(KNIFE),$(BIN)/pytest -n 2 --whole-knife tests/system/test_knife.py)
+
+# Speed, CPU and memory as ratios within one run; RAUC and SWUpdate beside it where they are installed. Two minutes.
+bench: setup
+	$(BIN)/python -m tests.bench
 
 clean:
 	rm -rf $(VENV) build dist demo

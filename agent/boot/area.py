@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from agent.boot.partitions import locate
 from agent.errors import StorageError
 from agent.ports import Area
 
@@ -59,7 +60,8 @@ class FileArea:
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open what is there. Raises StorageError when it is neither a regular file nor a block device."""
+        """Open what is there, ``PARTUUID=...`` included. Raises StorageError: no regular file, no block device."""
+        path = locate(path)
         try:
             descriptor = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
         except OSError as error:
@@ -165,11 +167,14 @@ class FileArea:
 
     def _deallocate(self, offset: int, length: int) -> bool:
         """Whether the medium itself made zeros of a range aligned to BLOCK_OCTETS."""
+        # On a block device this is "zeros, unmapped": refused where the medium does not promise zeros after a discard.
+        if _punch_hole(self._descriptor, offset, length):
+            return True
         if not self._block_device:
-            return _punch_hole(self._descriptor, offset, length)
+            return False
         octets = struct.pack("QQ", offset, length)
         try:
-            # Discard alone promises nothing about what is read afterwards: zero-out does.
+            # Discard alone promises nothing about what is read afterwards: zero-out does, at the price of writing.
             with suppress(OSError):
                 fcntl.ioctl(self._descriptor, BLKDISCARD, octets)
             fcntl.ioctl(self._descriptor, BLKZEROOUT, octets)
@@ -195,8 +200,9 @@ class FileArea:
 def make_area_file(path: Path, size_octets: int) -> None:
     """A sparse file of at least ``size_octets`` at ``path``, durable; what is there is kept and made longer.
 
-    A block device is only checked for being large enough. Raises StorageError.
+    A block device, ``PARTUUID=...`` included, is only checked for being large enough. Raises StorageError.
     """
+    path = locate(path)
     if path.is_block_device():
         with FileArea.open(path, read_only=True) as area:
             if area.size_octets < size_octets:

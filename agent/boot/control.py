@@ -54,12 +54,11 @@ class BootControl(Protocol):
         """Never run ``slot`` again. For the running trial: restart afterwards, and the confirmed slot runs."""
 
 
-class SlotsControl:
-    """Two slots and a boot state of ours, selected by `agent.boot.first_stage`."""
+class StateControl:
+    """What changes in the boot state alone: the part that every backend has in common."""
 
-    def __init__(self, store: BootStateStore, areas: Mapping[Slot, Medium], running: Slot | None) -> None:
+    def __init__(self, store: BootStateStore, running: Slot | None) -> None:
         self._store = store
-        self._areas = areas
         self._running = running
 
     def status(self) -> BootStatus:
@@ -73,18 +72,6 @@ class SlotsControl:
         keep = self._running or state.active or Slot.B
         check_free(state, keep.other, self._running)
         return keep.other
-
-    def begin(self, slot: Slot) -> SlotWriter:
-        """Write ``slot`` from its first octet; whatever it held is gone, a pending image included."""
-        return SlotWriter.begin(self._store, self._areas[slot], slot, self._running)
-
-    def resume(self, slot: Slot, durable_octets: int) -> SlotWriter:
-        """Go on at a checkpoint."""
-        return SlotWriter.resume(self._store, self._areas[slot], slot, self._running, durable_octets)
-
-    def read(self, slot: Slot, image_octets: int) -> ManufacturerImage:
-        """The image in ``slot``, for the verdict. Raises FormatError when there is none."""
-        return mcuboot.parse(self._areas[slot].read(0, image_octets))
 
     def mark_written(self, slot: Slot, written: WrittenImage, security_counter: int) -> None:
         """After the verdict: ``slot`` holds a whole, verified image that waits for its activation."""
@@ -151,8 +138,7 @@ class SlotsControl:
 
     def mark_good(self, slot: Slot) -> None:
         """Confirm ``slot``: the running one after its health check, or by an engineer who verified it."""
-        state = self._update(lambda state: _confirmed(state, slot))
-        self._write_mark(slot, state[slot])
+        self._update(lambda state: _confirmed(state, slot))
 
     def mark_bad(self, slot: Slot, reason: EndReason) -> None:
         def change(state: BootState) -> BootState:
@@ -164,7 +150,6 @@ class SlotsControl:
             return state.with_slot(slot, replace(record, state=SlotState.BAD, tries_left=0, reason=reason))
 
         self._update(change)
-        clear_mark(self._areas[slot])
 
     def _update(self, change: _Change) -> BootState:
         return self._store.update(lambda state: change(require(state)))
@@ -183,6 +168,34 @@ class SlotsControl:
         if self._running is None:
             raise BootRefusedError("no first stage started this program, so no slot is running")
         return self._running
+
+
+class SlotsControl(StateControl):
+    """Two slots and a boot state of ours, selected by `agent.boot.first_stage`: images and confirmed marks as well."""
+
+    def __init__(self, store: BootStateStore, areas: Mapping[Slot, Medium], running: Slot | None) -> None:
+        super().__init__(store, running)
+        self._areas = areas
+
+    def begin(self, slot: Slot) -> SlotWriter:
+        """Write ``slot`` from its first octet; whatever it held is gone, a pending image included."""
+        return SlotWriter.begin(self._store, self._areas[slot], slot, self._running)
+
+    def resume(self, slot: Slot, durable_octets: int) -> SlotWriter:
+        """Go on at a checkpoint."""
+        return SlotWriter.resume(self._store, self._areas[slot], slot, self._running, durable_octets)
+
+    def read(self, slot: Slot, image_octets: int) -> ManufacturerImage:
+        """The image in ``slot``, for the verdict. Raises FormatError when there is none."""
+        return mcuboot.parse(self._areas[slot].read(0, image_octets))
+
+    def mark_good(self, slot: Slot) -> None:
+        super().mark_good(slot)
+        self._write_mark(slot, self.status().slots[slot])
+
+    def mark_bad(self, slot: Slot, reason: EndReason) -> None:
+        super().mark_bad(slot, reason)
+        clear_mark(self._areas[slot])
 
     def _write_mark(self, slot: Slot, record: SlotRecord) -> None:
         area = self._areas[slot]

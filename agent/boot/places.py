@@ -25,7 +25,11 @@ DEFAULT_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Absolute paths. ``trust`` holds the manufacturers' public keys as ``*.pem``; ``tries`` are given to a trial."""
+    """Absolute paths, or ``PARTUUID=...`` for a partition, found when it is opened (`agent.boot.partitions`).
+
+    A slot whose partition is gone must not keep the other one from running, so nothing is looked up here. ``trust``
+    holds the manufacturers' public keys as ``*.pem``; ``tries`` are given to a trial.
+    """
 
     slots: Mapping[Slot, Path]
     boot_state: Path

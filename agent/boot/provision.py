@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from agent.boot.area import BLOCK_OCTETS, make_area_file
 from agent.boot.control import SlotsControl
 from agent.boot.mark import read_mark
+from agent.boot.partitions import locate
 from agent.boot.places import BOOT_STATE_OCTETS, SLOT_OCTETS, OpenPlaces, Places, open_places
 from agent.boot.refusal import BootRefusedError
 from agent.boot.slots import capacity_octets
@@ -42,7 +43,7 @@ def provision(places: Places, file: bytes, form: Form, requirements: Requirement
     image = _extract(file, form, requirements)
     sizes = {**dict.fromkeys(places.slots.values(), SLOT_OCTETS), places.boot_state: BOOT_STATE_OCTETS}
     for path, size_octets in sizes.items():
-        if not path.exists():
+        if not locate(path).exists():
             make_area_file(path, size_octets)
     with ExitStack() as stack:
         opened = open_places(places, stack)

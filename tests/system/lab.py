@@ -35,7 +35,7 @@ from flash.image_sign import ImageFacts, sign_image, wrap_image
 
 Event = dict[str, object]
 ANY = "tcp://127.0.0.1:0"
-LIMIT_S = 200.0  # of any wait: an overloaded machine takes some time, a defect takes for ever
+LIMIT_S = 100.0  # of any wait: an overloaded machine takes some time, a defect takes for ever
 DEVICE_EUI = DEVICE_EUIS["ppmid"]
 
 

@@ -16,7 +16,7 @@ from agent.image.ota_form import Form
 from agent.image.signature import load_trusted_keys
 from agent.image.verdict import Requirements
 from agent.image.version import Version
-from boards.bench.demo.capture_notes import write_notes
+from boards.bench.demo.capture_notes import link_keys, write_notes
 from flash.identity import SUPPLIER, Identities, new_hub, new_identities
 from flash.image_build import base_abi, build_payload
 from flash.image_sign import ImageFacts, sign_image, wrap_image
@@ -91,9 +91,16 @@ def prepare(workdir: Path, roles: tuple[str, ...], source: Path | None = None) -
     for folder in ("hub", "air"):
         (workdir / folder).mkdir()
     prepared = Prepared(workdir, devices, keys, workdir / "hub", workdir / "air")
-    codes = {format_eui(device.eui): _install_code(prepared, device.eui) for device in devices}
-    write_notes(prepared.air_folder / CAPTURE, codes)
+    note_keys(prepared)
     return prepared
+
+
+def note_keys(prepared: Prepared) -> None:
+    """Beside the capture: the keys as they are now. Key establishment makes more, so it is written again at the end."""
+    codes = {format_eui(device.eui): _install_code(prepared, device.eui) for device in prepared.devices}
+    memory = prepared.air_folder / f"{format_eui(HUB_EUI)}.json"
+    keys = link_keys(codes, memory if memory.exists() else None, HUB_EUI)
+    write_notes(prepared.air_folder / CAPTURE, keys)
 
 
 def _device(workdir: Path, role: str, identity: Identities, payloads: dict[Version, bytes]) -> PreparedDevice:

@@ -128,7 +128,7 @@ def test_an_activation_alert_is_verified_and_decoded() -> None:
         "target": "90B3D51F30AA0001",
         "counter": 7,
         "alert_code": "0x8F8B",
-        "time": "2026-05-01T12:00:00Z",
+        "alert_time": "2026-05-01T12:00:00Z",
         "version": "1.1.0",
         "result": "success",
         "octets": "",

@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     duis = commands.add_parser("duis", help="the service request of a DUIS request file")
     duis.add_argument("file", type=Path, metavar="XML")
     commands.add_parser("status", help="network, devices, transfers and images of the hub")
+    for command in commands.choices.values():  # also behind the request, where one looks for it
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -103,7 +103,7 @@ def facts_of(payload: Payload | None) -> dict[str, object]:
     facts: dict[str, object] = {}
     if isinstance(payload, ActivateFirmwareAlert | FirmwareTransferAlert | PpmidActivationAlert | ReceiptAlert):
         facts["alert_code"] = _alert_code(payload)
-        facts["time"] = payload.time.strftime("%Y-%m-%dT%H:%M:%SZ")
+        facts["alert_time"] = payload.time.strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(payload, ActivateFirmwareResponse):
         facts["accepted"] = True if payload.result is None else payload.result.outcome == 0
     if isinstance(payload, ActivateFirmwareAlert | ActivateFirmwareResponse) and payload.result is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.errors import HanError
 from agent.events import format_eui
 from boards.bench.demo.outcome import DeviceOutcome, Event
-from boards.bench.demo.prepare import CAPTURE, HUB_EUI, NEW, Prepared, PreparedDevice, note_keys, prepare, write_configs
+from boards.bench.demo.prepare import CAPTURE, HUB_EUI, NEW, Prepared, PreparedDevice, prepare, write_configs
 from boards.bench.demo.programs import Program
 
 
@@ -66,8 +66,6 @@ class Play:
         finally:
             for program in reversed(self._programs):
                 await program.stop()
-            if self.prepared is not None:
-                note_keys(self.prepared)
         return self.outcomes
 
     async def _play(self) -> None:

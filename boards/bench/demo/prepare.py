@@ -11,12 +11,10 @@ from pathlib import Path
 from agent.boot.places import Places
 from agent.boot.provision import provision
 from agent.errors import SettingsError
-from agent.events import format_eui
 from agent.image.ota_form import Form
 from agent.image.signature import load_trusted_keys
 from agent.image.verdict import Requirements
 from agent.image.version import Version
-from boards.bench.demo.capture_notes import link_keys, write_notes
 from flash.identity import SUPPLIER, Identities, new_hub, new_identities
 from flash.image_build import base_abi, build_payload
 from flash.image_sign import ImageFacts, sign_image, wrap_image
@@ -90,17 +88,7 @@ def prepare(workdir: Path, roles: tuple[str, ...], source: Path | None = None) -
     devices = tuple(_device(workdir, role, identities[role], payloads) for role in roles)
     for folder in ("hub", "air"):
         (workdir / folder).mkdir()
-    prepared = Prepared(workdir, devices, keys, workdir / "hub", workdir / "air")
-    note_keys(prepared)
-    return prepared
-
-
-def note_keys(prepared: Prepared) -> None:
-    """Beside the capture: the keys as they are now. Key establishment makes more, so it is written again at the end."""
-    codes = {format_eui(device.eui): _install_code(prepared, device.eui) for device in prepared.devices}
-    memory = prepared.air_folder / f"{format_eui(HUB_EUI)}.json"
-    keys = link_keys(codes, memory if memory.exists() else None, HUB_EUI)
-    write_notes(prepared.air_folder / CAPTURE, keys)
+    return Prepared(workdir, devices, keys, workdir / "hub", workdir / "air")
 
 
 def _device(workdir: Path, role: str, identity: Identities, payloads: dict[Version, bytes]) -> PreparedDevice:

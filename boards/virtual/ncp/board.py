@@ -13,6 +13,7 @@ from typing import Self
 from agent.errors import StorageError
 from agent.events import format_eui
 from boards.virtual.air.capture import Capture
+from boards.virtual.air.capture_notes import write_notes
 from boards.virtual.air.medium import Air, AirSettings
 from boards.virtual.air.scheduler import AsyncioScheduler
 from boards.virtual.ncp.chip import Chip
@@ -53,6 +54,7 @@ class VirtualBoard:
         self._settings = settings
         self._capture: Capture | None = None
         self._scheduler: AsyncioScheduler | None = None
+        self._known_keys: dict[bytes, str] = {}  # every key that a chip ever held -> what it is
         self._flush: asyncio.TimerHandle | None = None
         self._lines: list[Line] = []
         self.chips: list[Chip] = []
@@ -101,12 +103,27 @@ class VirtualBoard:
     def _flush_capture(self) -> None:
         if self._capture is not None:
             self._capture.flush()
+            self._note_keys()
             self._flush = asyncio.get_running_loop().call_later(FLUSH_PERIOD_S, self._flush_capture)
+
+    def _note_keys(self) -> None:
+        """Keep the note beside the capture up to date: keys are replaced, what was sent under them stays."""
+        before = len(self._known_keys)
+        for state in [state for chip in self.chips if (state := chip.stack.export_state()) is not None]:
+            self._know(state.network_key, f"network key of PAN 0x{state.pan_id:04X}")
+            for entry in state.link_keys:
+                self._know(entry.key, f"link key with {format_eui(entry.eui)}")
+        if self._settings.capture is not None and len(self._known_keys) > before:
+            write_notes(self._settings.capture, {label: key for key, label in self._known_keys.items()})
+
+    def _know(self, key: bytes, what: str) -> None:
+        self._known_keys.setdefault(key, f"{what} (key {len(self._known_keys) + 1})")
 
     async def stop(self) -> None:
         """Power everything off. Harmless when it never started."""
         if self._flush is not None:
             self._flush.cancel()
+            self._note_keys()
         for line in self._lines:
             await line.close()
         for chip in self.chips:

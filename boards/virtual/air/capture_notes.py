@@ -33,7 +33,7 @@ def _text(name: str, listed: str, arguments: str) -> str:
 
 In this folder the last line of this file shows it; add -Y to pick frames, for example
   -Y "zbee_aps.cmd.id == 0x05"     the Transport-Key, which brings the network key
-  -Y zbee_zcl_general.ota          the OTA cluster
+  -Y "zbee_aps.cluster == 0x0019"  the OTA cluster
   -Y "zbee_aps.cluster == 0x0704"  the tunnel
   -Y gbcs_message                  the GBCS messages in it, taken apart
 

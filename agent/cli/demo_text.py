@@ -105,7 +105,8 @@ def _words(said: Said) -> str:
     if said.who == "air":
         return f"an emulated CC2652 {event['eui']} on {event['ncp']}" if "ncp" in event else ""
     if said.who == "hub":
-        return str(event.get("text", "")) if event.get("event") in HUB_SHOWN else ""
+        shown = event.get("event") in HUB_SHOWN and event.get("duplicate") is not True
+        return str(event.get("text", "")) if shown else ""
     return _device_words(event)
 
 

@@ -16,6 +16,7 @@ from boards.bench.answers import INPUT_CLUSTERS, OUTPUT_CLUSTERS
 from boards.bench.happenings import TransferProgress
 from boards.bench.history import Event
 from boards.bench.hub_runtime import HubRuntime
+from boards.bench.report import Report
 from boards.bench.settings import HubSettings, load_hub
 from boards.znp_radio import ZnpRadio
 
@@ -52,6 +53,8 @@ def _print_json(_happening: object, event: Event) -> None:
 
 
 def _print_line(happening: object, event: Event) -> None:
+    if isinstance(happening, Report) and happening.duplicate:
+        return  # a person sees a message once; --json and the log say that it came again
     if isinstance(happening, TransferProgress) and happening.size:
         percent = 100 * happening.offset // happening.size
         if percent % PERCENT_SHOWN and happening.blocks != 1:

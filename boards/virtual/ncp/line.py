@@ -222,7 +222,8 @@ class PtyLine:
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
         self._backlog.clear()
-        termios.tcflush(self._master, termios.TCIOFLUSH)
+        # Answers that the old host did not fetch go; what comes in may already be of the next host.
+        termios.tcflush(self._master, termios.TCOFLUSH)
         self._poll = self._loop.call_later(PTY_POLL_S, self._wait_for_host)
 
     def _write(self, octets: bytes) -> None:

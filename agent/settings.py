@@ -131,7 +131,7 @@ def load(path: Path, kind: type[T]) -> T:
 def load_device(path: Path) -> Settings:
     """device.toml with its storage paths made absolute, and what types cannot say checked."""
     settings = load(path, Settings)
-    check_role(settings.role, str(path))
+    check_role(settings.role, f"{path}: role")
     if not re.fullmatch(r"[0-9A-Fa-f]{16}", settings.eui):
         raise SettingsError(f"{path}: eui: {settings.eui!r} is not 16 hex digits")
     if settings.image.form not in IMAGE_FORMS:
@@ -180,11 +180,9 @@ def check_key_establishment(value: str, where: str) -> None:
 def check_role(role: str, where: str) -> None:
     """Refuse what is not a role of SECMP0007, an IHD with the reason."""
     if role == "ihd":
-        raise SettingsError(
-            f"{where}: role: ihd was taken out of the scope of SECMP0007; use one of {', '.join(ROLES)}"
-        )
+        raise SettingsError(f"{where}: ihd was taken out of the scope of SECMP0007; use one of {', '.join(ROLES)}")
     if role not in ROLES:
-        raise SettingsError(f"{where}: role: {role!r} is not one of {', '.join(ROLES)}")
+        raise SettingsError(f"{where}: {role!r} is not one of {', '.join(ROLES)}")
 
 
 def _decode_path(kind: type, value: object) -> object:

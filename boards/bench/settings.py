@@ -209,7 +209,7 @@ def _check_radio(settings: HubSettings, path: Path) -> None:
 
 def _check_device(device: DeviceSettings, where: str) -> None:
     parse_eui(device.eui, f"{where}.eui")
-    check_role(device.role, where)
+    check_role(device.role, f"{where}: role")
     if device.install_code:
         install_code(device.install_code, where)
 

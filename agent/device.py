@@ -88,6 +88,7 @@ class Device:
         self._diary = Diary(parts.journal.facts)
         self._assembler = MessageAssembler()
         self._utc_minus_now: float | None = None
+        self._hub_time_known = False
         self._started = False
         self._hub_answers = False
         self.restart = ""
@@ -274,13 +275,15 @@ class Device:
     # --- the hub, its time, its tunnel --------------------------------------------------------------------------------
 
     def _hub_answered(self, utc: int | None, now: float) -> None:
-        """Without a valid time from the hub the contact counts all the same; reports then bear our own clock."""
+        """Without a valid time the contact counts; reports then bear our own clock, and nothing dated happens by it."""
         self._hub_answers = True
-        unix = self._wall_clock() if utc is None else utc + UNIX_TIME_OF_ZIGBEE_EPOCH
-        self._utc_minus_now = unix - now
-        self._update.hub_answered(now, int(unix))
         if utc is not None:
-            self._orders.hub_answered(now, int(unix))
+            self._hub_time_known = True
+            self._utc_minus_now = utc + UNIX_TIME_OF_ZIGBEE_EPOCH - now
+        unix = self._utc(now)
+        self._update.hub_answered(now, unix, clock_known=self._hub_time_known)
+        if self._hub_time_known:
+            self._orders.hub_answered(now, unix)
 
     def _utc(self, now: float) -> int:
         if self._utc_minus_now is None:
@@ -309,7 +312,9 @@ class Device:
         message = accepted.message
         self._log("command accepted", message_code=f"0x{message.message_code:04X}", counter=message.counter,
                   originator=format_eui(message.originator))  # fmt: skip
-        self._orders.carry_out(accepted, now, self._utc(now))
+        self._orders.carry_out(accepted, self._utc(now))
+        if self._hub_time_known:
+            self._orders.hub_answered(now, self._utc(now))
 
     def _refused(self, refused: Refused, now: float) -> None:
         update_id = self._update.record.update_id

@@ -15,7 +15,7 @@ from agent.gbcs.use_cases import (
     ReceiptAlert,
 )
 from agent.update.states import State
-from boards.bench.settings import Activation, ActivationKind
+from boards.bench.settings import UTC_UNKNOWN, Activation, ActivationKind
 from tests.home import DEVICE_EUI, Home
 from tests.update_rig import NEW, NEWER, OLD
 from tests.update_rig import UTC as STARTED_UTC
@@ -28,8 +28,17 @@ def of(home: Home, kind: type) -> list[Payload]:
     return [report.payload for report in found if report.payload is not None]
 
 
-def holding() -> Home:
-    home = Home("hcalcs")
+class LateClock(Home):
+    """A hub that does not know the time until ``knows`` is set."""
+
+    knows = False
+
+    def _utc(self, now: float) -> int:
+        return super()._utc(now) if self.knows else UTC_UNKNOWN
+
+
+def holding(kind: type[Home] = Home) -> Home:
+    home = kind("hcalcs")
     home.offer()
     assert home.run_until(lambda: bool(of(home, ReceiptAlert)))
     assert home.run_until(lambda: home.device._update.state is State.HELD)
@@ -119,6 +128,18 @@ def test_a_dated_command_whose_time_passes_while_the_device_is_off_happens_late_
     assert isinstance(alert, ActivateFirmwareAlert)
     assert alert.time - due > timedelta(seconds=6_000)
     assert alert.event_code is EventCode.FUTURE_DATED_ACTIONED
+
+
+def test_a_dated_command_waits_for_a_hub_that_knows_the_time() -> None:
+    home = holding(LateClock)
+    long_past = datetime(2020, 1, 1, tzinfo=UTC)  # past on every clock, but nobody has told the device so
+    home.backhaul.activate_firmware(DEVICE_EUI, home.world.now, at=long_past)
+    assert home.run_until(lambda: outcomes(home) == [None])
+    home.run(2 * 3_600.0)
+    assert home.boots == ["1.0.0"], "our own clock must not activate anything"
+    home.knows = True
+    assert home.run_until(lambda: bool(of(home, ActivateFirmwareAlert)), 2 * 3_600.0)
+    assert home.boots[-1] == "1.1.0"
 
 
 def test_a_cancelled_command_never_happens() -> None:

@@ -38,6 +38,15 @@ def test_with_loss_it_ends_the_same_with_one_report(seed: int) -> None:
     assert home.boots[-1] == "1.1.0"
 
 
+def test_a_tunnel_that_another_version_journalled_is_no_hindrance() -> None:
+    home = Home()
+    home.run(60.0)
+    home.journal.set_tunnel('{"of a later version": 1}')
+    home.restart()
+    home.offer()
+    assert home.run_until(lambda: alerted(home))
+
+
 def test_a_timed_activation_happens_at_the_hubs_time() -> None:
     home = Home()
     home.offer(activation=Activation(ActivationKind.AFTER, 7_200))

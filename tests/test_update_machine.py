@@ -184,6 +184,16 @@ def test_a_timed_activation_survives_a_restart_and_waits_for_the_hubs_clock() ->
     assert rig.restarting
 
 
+def test_our_own_clock_never_activates_when_the_hub_has_none() -> None:
+    rig = staged(Rig())
+    rig.machine.activate_at(0.0, 600.0, UTC + 600)
+    rig.start(0.0).hub_answered(1.0, UTC + 90_000, clock_known=False)
+    rig.machine.handle_timer(100_000.0)
+    assert not rig.restarting
+    rig.machine.hub_answered(100_001.0, UTC + 90_000)
+    assert rig.restarting
+
+
 def test_a_time_that_passed_while_the_device_was_off_activates_at_once() -> None:
     rig = staged(Rig())
     rig.machine.activate_at(0.0, 600.0, UTC + 600)

@@ -355,14 +355,17 @@ class UpdateMachine:
 
     # --- time and the hub ---------------------------------------------------------------------------------------------
 
-    def hub_answered(self, now: float, utc: int) -> None:
-        """The hub answered a request of the running code, and this is its time."""
+    def hub_answered(self, now: float, utc: int, *, clock_known: bool = True) -> None:
+        """The hub answered a request of the running code, and this is its time.
+
+        ``clock_known`` False: the hub has none, ``utc`` is our own clock's. It dates a report, and activates nothing.
+        """
         self._contact = True
         if self._failure:
             self._report(success=False, utc=utc)
         elif self._owes_report:
             self._report(success=True, utc=utc)
-        elif self.state is State.COUNTDOWN and self.record.activate_at_utc is not None:
+        elif clock_known and self.state is State.COUNTDOWN and self.record.activate_at_utc is not None:
             self._activate_at = now + max(0, self.record.activate_at_utc - utc)
         self._utc_minus_now = utc - now
         self.handle_timer(now)

@@ -39,10 +39,12 @@ class Orders:
     def carry_out(
         self,
         accepted: Accepted,
-        now: float,
         utc: int,
     ) -> None:
-        """One accepted command. Raises StorageError, and then nothing of it has happened."""
+        """One accepted command; ``hub_answered`` then says when a dated one is due.
+
+        Raises StorageError, and then nothing of it has happened.
+        """
         command, payload = accepted.message, accepted.command
         with self._journal.transaction():
             self._journal.accept(command.originator, accepted.use, command.counter)
@@ -57,7 +59,6 @@ class Orders:
             else:
                 self._decide(self._order(command, payload), utc)
         self._update.carry_out()
-        self.hub_answered(now, utc)
 
     def hub_answered(self, now: float, utc: int) -> None:
         """The hub's time is known: when is the dated command due?"""

@@ -1,5 +1,7 @@
 """What a router or coordinator does for those who join at it: beacons, association, rejoin.
 
+Not modelled: child ageing (a child stays in the table until it leaves or rejoins), and the leave request to a stranger
+who polls; it gets an acknowledgement without pending data, from a parent that has forgotten it too.
 Source: IEEE 802.15.4-2006 clauses 7.5.2 and 7.5.3; ZigBee specification (05-3474) 3.6.1.
 """
 

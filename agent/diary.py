@@ -11,6 +11,7 @@ from agent.zigbee import joining
 from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import EndpointEvent
 from agent.zigbee.peer import Peer
+from agent.zigbee.polling import PollRateChanged, PollRateRefused
 
 
 class Diary:
@@ -44,6 +45,10 @@ class Diary:
                 self._facts.note(FactName.JOINING, utc, status="left the network", detail=reason, retry_s=retry_s)
             case hub_key.LinkKeyFailed(reason, detail, retry_s):
                 self._facts.note(FactName.LINK_KEY_FAILED, utc, reason=reason, detail=detail, retry_s=retry_s)
+            case PollRateChanged(period_s, state, fast_s):
+                self._facts.note(FactName.POLLING, utc, period_s=period_s, polling=state, fast_s=fast_s)
+            case PollRateRefused(status, detail):
+                self._facts.note(FactName.POLLING, utc, refused=status.value, detail=detail)
             case hub_key.LinkKeyMade():
                 self._forget(FactName.LINK_KEY_FAILED)
             case _:

@@ -48,7 +48,7 @@ TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
 _FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
-_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
+_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # R21 2.3.2.3.6: mains, receiver on; neither
 
 
 class JoinState(Enum):

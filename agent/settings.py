@@ -148,8 +148,7 @@ def load_device(path: Path) -> Settings:
         raise SettingsError(
             f"{path}: ota.checkpoint_octets: {settings.ota.checkpoint_octets} is not a multiple of 4096"
         )
-    if settings.radio.logical_type not in ("router", "end-device"):
-        raise SettingsError(f"{path}: radio.logical_type: {settings.radio.logical_type!r} is not router or end-device")
+    check_logical_type(settings.radio.logical_type, f"{path}: radio.logical_type:")
     _check_polling(settings.radio, path)
     storage = settings.storage
     folder = path.resolve().parent
@@ -192,6 +191,13 @@ def check_key_establishment(value: str, where: str) -> None:
     if value not in KEY_ESTABLISHMENT:
         known = ", ".join(KEY_ESTABLISHMENT)
         raise SettingsError(f"{where}: radio.key_establishment: {value!r} is not one of {known}")
+
+
+def check_logical_type(value: str, where: str) -> str:
+    """``value``; refused when a device cannot be that."""
+    if value not in ("router", "end-device"):
+        raise SettingsError(f"{where} {value!r} is not router or end-device")
+    return value
 
 
 def check_role(role: str, where: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from agent import presence
 from agent.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE
+from agent.update.facts import FactName
 from flash.identity import ACB, SUPPLIER
 from tests.boot_factory import image_hash
 from tests.device_folder import NEW, DeviceFolder, make_device
@@ -97,6 +98,24 @@ def test_what_a_device_with_a_life_behind_it_tells(device: DeviceFolder, capsys:
     assert [one["what"] for one in status["events"]] == ["download starts version=1.0.1", "update confirmed"]
     assert (status["slots"]["A"]["state"], status["slots"]["B"]["state"]) == ("CONFIRMED", "WRITTEN")
     assert len(status["certificates"]) == 5
+
+
+def test_a_sleepy_device_tells_how_it_was_told_to_poll(
+    device: DeviceFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert device.json(capsys, "status")["polling"] is None, "a router does not"
+    text = device.config.read_text(encoding="utf-8")
+    device.config.write_text(text.replace("[radio]", '[radio]\nlogical_type = "end-device"'), encoding="utf-8")
+    rates = {"poll_rate_s": 7.5, "fast_poll_rate_s": 0.1}
+    assert device.json(capsys, "status")["polling"] == {**rates, "last": None}
+    device.note(FactName.POLLING, period_s=7.5, polling="at rest", fast_s=41.2)
+    last = {"period_s": 7.5, "polling": "at rest", "fast_s": 41.2, "time": "2027-01-15T08:00:00Z"}
+    assert device.json(capsys, "status")["polling"] == {**rates, "last": last}
+    assert device.call("status") == EXIT_OK
+    assert "at rest since 2027-01-15T08:00:00Z, fast for 41.2 s since the start" in capsys.readouterr().out
+    device.note(FactName.POLLING, refused="the chip did not answer", detail="no answer in time")
+    assert device.call("status") == EXIT_OK
+    assert "it cannot be told (the chip did not answer no answer in time)" in capsys.readouterr().out
 
 
 def test_the_role_stands_in_one_table_with_our_choices_marked(

@@ -159,9 +159,9 @@ class DeviceEndpoint:
 
     @staticmethod
     def _note_polling(polling: Polling, event: RadioEvent, now: float) -> None:
-        if not isinstance(event, ApsIndication):
+        if isinstance(event, NetworkLost | RadioLost):
             polling.network_down(now)
-        elif not event.broadcast:
+        elif isinstance(event, ApsIndication) and not event.broadcast:
             polling.heard(now)
 
     def _radio_lost(self, event: RadioLost, now: float) -> None:

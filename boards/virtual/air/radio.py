@@ -194,7 +194,7 @@ class Radio:
         if _is_poll(frame):
             self._release(frame)
             return
-        if frame.destination != mac.BROADCAST:
+        if self._listening is not None and frame.destination != mac.BROADCAST:
             self._stop_listening()  # what the poll asked for is in; whether there is more, the next poll tells
         self.on_frame(frame, lqi)
 

@@ -124,6 +124,40 @@ def test_a_parent_that_was_gone_for_a_while_reaches_it_again(restarts: bool) -> 
     assert used(world, 750.0).share < 0.001
 
 
+def behind_a_router(rates: PollRates, seed: int) -> tuple[World, Chip]:
+    """The hub is out of the device's reach: a router is its parent."""
+    world = World(seed=seed)
+    world.form()
+    router, device = world.chip(DEVICE_EUI + 1), world.chip(DEVICE_EUI)
+    for chip in (router, device):
+        world.hub.stack.allow_link_key(chip.stack.eui, LINK_KEY)
+    world.hub.stack.permit_join(255)
+    world.join(router)
+    world.air.set_link(HUB_EUI, DEVICE_EUI, None)
+    router.stack.permit_join(255)
+    device.stack.set_poll_rates(rates)
+    world.join(device, LogicalType.END_DEVICE, receiver_on=False)
+    assert device.started
+    world.scheduler.run_for(20.0 + 0.61 * seed)
+    return world, device
+
+
+def test_behind_a_router_the_senders_patience_must_outlast_the_sleep() -> None:
+    """It starts when the router has the frame and ends 4 x 1.6 s later: a period of 6 s fits, one of 7.5 s does not.
+
+    At the hub itself the wait begins when the device has fetched the frame.
+    """
+    statuses: dict[float, set[int]] = {6.0: set(), 7.5: set()}
+    for period_s, seen in statuses.items():
+        for seed in range(8):
+            world, device = behind_a_router(PollRates(period_s), seed)
+            seen.add(world.send(world.hub, 1, request(device.short, bytes(300))))
+            world.scheduler.run_for(30.0)
+            if period_s == 6.0:
+                assert [len(one.payload) for one in device.indications] == [300]
+    assert statuses == {6.0: {Status.SUCCESS}, 7.5: {Status.SUCCESS, Status.APS_NO_ACK}}
+
+
 def test_a_device_that_does_not_poll_is_told_to_the_sender() -> None:
     world = World()
     device = sleepy(world, PollRates(math.inf))

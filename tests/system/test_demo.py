@@ -114,7 +114,7 @@ def test_both_roles_on_one_hub_and_tshark_reads_all_of_it(base: Path, workdir: P
 
 def test_a_sleepy_ppmid_is_updated_and_tells_what_its_radio_spent(base: Path, workdir: Path) -> None:
     """Of the emulated radio's own account; and tshark sees its polls, and what waited for them."""
-    told = played(base, workdir, "--logical-type", "end-device", "--speed", "100")
+    told = played(base, workdir, "--logical-type", "end-device", "--speed", "40")
     check_facts(told, "ppmid")
     assert told["alert"] == ALERT
     radio = told["radio"]

@@ -124,6 +124,20 @@ def test_a_day_at_rest_is_a_few_seconds_of_fast_polling_an_hour() -> None:
     assert fast_s(home, before) < 26 * 5.0
 
 
+@pytest.mark.parametrize(("joined", "set_later"), [("router", "end-device"), ("end-device", "router")])
+def test_another_type_in_the_settings_takes_effect_at_the_next_join_and_says_so(joined: str, set_later: str) -> None:
+    home = Home(logical_type=joined)
+    home.run(60.0)
+    told = len(rates(home))
+    home.logical_type = set_later
+    home.restart()
+    home.run(60.0)
+    assert home.logged("logical type differs")[-1] == {"wanted": set_later, "found": joined}
+    assert len(rates(home)) == told
+    home.offer()
+    assert home.run_until(lambda: alerted(home), 3_600.0)
+
+
 def test_a_router_is_never_told_to_poll() -> None:
     home = Home()
     home.offer()

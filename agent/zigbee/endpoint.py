@@ -18,6 +18,7 @@ from agent.events import (
     COORDINATOR,
     ApsIndication,
     ApsRequest,
+    LogicalType,
     NetworkLost,
     RadioEvent,
     RadioLost,
@@ -51,7 +52,17 @@ class FrameDropped:
     reason: str
 
 
-EndpointEvent = JoinEvent | OtaEvent | TunnelEvent | FrameDropped | PollRateChanged | PollRateRefused
+@dataclass(frozen=True, slots=True)
+class LogicalTypeDiffers:
+    """The chip is on its network as what it joined as; the settings' other type takes effect at the next join."""
+
+    wanted: str
+    found: str
+
+
+EndpointEvent = (
+    JoinEvent | OtaEvent | TunnelEvent | FrameDropped | PollRateChanged | PollRateRefused | LogicalTypeDiffers
+)
 Done = Callable[[RadioResult, float], None]
 FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
 
@@ -323,9 +334,9 @@ class DeviceEndpoint:
             elif isinstance(event, HubLost):
                 self.ota.server_lost()
                 self.tunnel.hub_lost()
-            elif isinstance(event, NetworkUp) and self.polling is not None:
-                self.polling.network_up(now)
             self._events.append(event)
+            if isinstance(event, NetworkUp):
+                self._network_up(event.network.logical_type, now)
         for handle, request in self.joining.requests_to_send():
             self._send(request, partial(self.joining.request_done, handle), now)
         for machine in (self.ota, self.tunnel):
@@ -336,6 +347,13 @@ class DeviceEndpoint:
         for next_event in (self.ota.next_event, self.tunnel.next_event):
             while (said := next_event()) is not None:
                 self._events.append(said)
+
+    def _network_up(self, found: LogicalType, now: float) -> None:
+        wanted = self.joining.logical_type
+        if found is not wanted:
+            self._events.append(LogicalTypeDiffers(*(one.name.lower().replace("_", "-") for one in (wanted, found))))
+        elif self.polling is not None:
+            self.polling.network_up(now)
 
     def _send(self, request: RadioRequest | OutgoingZcl, done: Done, now: float) -> None:
         """A request of a machine's own."""

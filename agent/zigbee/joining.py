@@ -133,7 +133,7 @@ class Joining:
         self.key = key
         self._join_request = request
         self._profile = profile
-        self._logical_type = logical_type
+        self.logical_type = logical_type  # as which it joins; on a network that it comes back to, the chip's counts
         self._clock = clock
         self.state = JoinState.DOWN
         self.network: NetworkInfo | None = None
@@ -389,7 +389,7 @@ class Joining:
         """Device_annce, on which a hub opens the tunnel anew."""
         network = self.network
         if network is not None:
-            capability = _CAPABILITY[self._logical_type]
+            capability = _CAPABILITY.get(network.logical_type, _CAPABILITY[LogicalType.ROUTER])
             self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, capability), BROADCAST_AWAKE)
 
     def _search(self, now: float) -> None:

@@ -37,6 +37,7 @@ def describe(look: Look) -> Values:
         "last_start": _fact(facts, FactName.STARTED),
         **_role(look, facts),
         "network": _fact(facts, FactName.NETWORK),
+        "logical_type": settings.radio.logical_type,
         "polling": _polling(look, facts),
         "joining_failed": _fact(facts, FactName.JOINING),
         "hub": _fact(facts, FactName.HUB),

@@ -45,7 +45,12 @@ def _identity(status: Values) -> Iterator[str]:
 def _surroundings(status: Values) -> Iterator[str]:
     network, hub, contact = status["network"], status["hub"], status["last_contact"]
     yield _line("network", _network(network) if network else NEVER)
-    if status["polling"]:
+    wanted = status["logical_type"]
+    if network and network["logical_type"].replace("_", "-") != wanted:
+        yield _line(
+            "  differs", f"radio.logical_type is {wanted}, from the next join on: han-agent factory-reset network"
+        )
+    elif status["polling"]:
         yield _line("  polling", _polling(status["polling"]))
     failed = status["joining_failed"]
     if failed:

@@ -128,15 +128,21 @@ class ZnpRadio:
                 result = await network.leave()
             case PermitJoin():
                 result = await network.permit_join(request.duration_s)
-            case PermitInstallCode():
-                result = await network.permit_install_code(request)
-            case SetLinkKey():
-                result = await network.set_link_key(request.eui, request.short_address, request.key)
-            case SetPollRate():
-                result = await set_poll_rate(link, request)
+            case PermitInstallCode() | SetLinkKey() | SetPollRate():
+                result = await self._set(link, request)
         if result.network is not None:
             self._own_eui = result.network.eui
         return result
+
+    async def _set(self, link: MtLink, request: PermitInstallCode | SetLinkKey | SetPollRate) -> RadioResult:
+        """What the chip only has to remember."""
+        match request:
+            case PermitInstallCode():
+                return await self._network.permit_install_code(request)
+            case SetLinkKey(eui, short_address, key):
+                return await self._network.set_link_key(eui, short_address, key)
+            case SetPollRate():
+                return await set_poll_rate(link, request)
 
     async def _send(self, request: ApsRequest) -> RadioResult:
         """The chip takes the profile from the source endpoint: another one cannot be sent."""

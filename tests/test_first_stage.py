@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from boot_factory import image_hash, make_base, zipapp_image
 from image_factory import make_key, requirements
 
+from agent.boot import first_stage
 from agent.boot.control import SlotsControl
 from agent.boot.first_stage import EXIT_NOTHING_RUNS
 from agent.boot.places import Places, open_places
@@ -197,28 +199,45 @@ def test_both_copies_lost_runs_only_the_marked_slot(device: Device) -> None:
         assert control.status().slots[Slot.B].state is SlotState.UNKNOWN
 
 
-def test_no_slot_verifies(device: Device) -> None:
-    device.flip("a.bin", 200)
+def starts_the_factory_agent(device: Device) -> str:
+    """The base's own program, which asks for the rest of a configuration that these tests do not have."""
     done = device.start()
-    assert (done.returncode, done.stdout) == (EXIT_NOTHING_RUNS, "")
-    last = json.loads(done.stderr.splitlines()[-1])
-    assert last["event"] == "nothing_runs"
-    assert "provision" in last["reason"]
+    assert (done.returncode, done.stdout) == (EXIT_USAGE, "")
+    said, last = (json.loads(line) for line in done.stderr.splitlines()[-2:])
+    assert (said["event"], last["event"]) == ("factory_agent", "stopped")
+    assert "provision" in said["reason"]
+    assert "missing key" in last["reason"]
+    return done.stderr
+
+
+def test_when_no_slot_verifies_it_becomes_the_factory_agent(device: Device) -> None:
+    device.flip("a.bin", 200)
+    assert "0x8F1B" in starts_the_factory_agent(device)
+
+
+def test_a_program_that_the_kernel_does_not_start_is_told(
+    device: Device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(os, "execve", refuse)
+    device.flip("a.bin", 200)
+    assert first_stage.main(["--config", str(device.config)]) == EXIT_NOTHING_RUNS
+    assert "Cannot allocate memory" in capsys.readouterr().err
 
 
 def test_a_missing_slot_is_a_slot_that_does_not_verify(device: Device) -> None:
     (device.folder / "b.bin").unlink()
     assert device.tell()["version"] == "1.0.0"
     (device.folder / "a.bin").unlink()
-    assert device.start().returncode == EXIT_NOTHING_RUNS
+    starts_the_factory_agent(device)
 
 
 def test_an_unknown_key_does_not_run(device: Device) -> None:
     other = make_key("someone else").public_key().export_key(format="PEM")
     (device.folder / "keys" / "trust" / "manufacturer.pem").write_text(other, encoding="ascii")
-    done = device.start()
-    assert done.returncode == EXIT_NOTHING_RUNS
-    assert "trusted here" in done.stderr
+    assert "trusted here" in starts_the_factory_agent(device)
 
 
 @pytest.mark.parametrize(

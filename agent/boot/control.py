@@ -145,7 +145,10 @@ class StateControl:
             record = state[slot]
             if record.state is SlotState.BAD:
                 return state
-            if slot is state.active and state[slot.other].state is not SlotState.CONFIRMED:
+            confirmed = (
+                slot is state.active and record.state is SlotState.CONFIRMED
+            )  # a trial of the factory agent is not
+            if confirmed and state[slot.other].state is not SlotState.CONFIRMED:
                 raise BootRefusedError(f"slot {slot.name} is the only one that can run: nothing would be left")
             return state.with_slot(slot, replace(record, state=SlotState.BAD, tries_left=0, reason=reason))
 

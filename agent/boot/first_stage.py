@@ -1,11 +1,14 @@
 """The first stage: decides which slot runs, verifies a copy of it in memory, and becomes that copy.
 
+When no slot verifies it becomes the factory agent: ``agent.main`` as the base system has it, which runs no image and
+fetches one (`agent.update.commands.FACTORY`).
+
 ::
 
     python -I -m agent.boot.first_stage --config device.toml [-- arguments for the image]
 
 Belongs to the base system; an update over the air never replaces it. Uses the standard library, pycryptodome and
-`agent.image`. Exit codes, when it does not become the image: 2 configuration, 4 storage, 6 no slot verifies.
+`agent.image`. Exit codes, when it becomes neither: 2 configuration, 4 storage, 6 the kernel would not start it.
 """
 
 from __future__ import annotations
@@ -35,16 +38,17 @@ from agent.image.signature import load_trusted_keys
 from agent.ports import Area
 
 EXIT_NOTHING_RUNS = 6
-REPROVISION = "provision the device again: han-agent provision --again --config FILE --image FILE"
+FACTORY_AGENT = ("-m", "agent.main")  # by name: the first stage imports nothing of it
+REPROVISION = "or provision the device again: han-agent provision --again --config FILE --image FILE"
 SERVICE_RESULT_FILE = "service-result"  # in $RUNTIME_DIRECTORY, left by the unit when the last run ended
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A slot to run: its sealed copy and what to tell it."""
+    """What to run and what to tell it: a slot's sealed copy, or the factory agent, which has no ``descriptor``."""
 
-    descriptor: int
+    descriptor: int | None
     handover: Handover
 
 
@@ -62,8 +66,8 @@ class FirstStage:
         self._notes: list[str] = []
         self._copies: dict[Slot, Inspection] = {}
 
-    def choose(self, service_result: str = "") -> Started | None:
-        """The slot to run, with every decision on the way durable; None when nothing verifies. Raises StorageError."""
+    def choose(self, service_result: str = "") -> Started:
+        """What to run, with every decision on the way durable. Raises StorageError."""
         found = self._store.repair()
         if found.finding is not Finding.WHOLE:
             self._note(f"boot state: {found.finding.value}")
@@ -75,8 +79,8 @@ class FirstStage:
                 now = replace(now, looks={**now.looks, decision.slot: self._inspect(decision.slot, now.known)})
             elif decision.action is Action.RUN and decision.slot is not None:
                 return self._start(decision.slot, now.known)
-            elif decision.action is Action.STOP:
-                return None
+            elif decision.action is Action.FACTORY:
+                return Started(None, self._factory_handover())
 
     def close(self) -> None:
         """Give back the copies that do not run."""
@@ -129,6 +133,11 @@ class FirstStage:
         )
         return Started(descriptor, handover)
 
+    def _factory_handover(self) -> Handover:
+        """An image that could not run is reported by what the boot state says of its slot."""
+        self._note("no slot verifies: the factory agent runs")
+        return Handover(slot=None, image_hash=b"", events=tuple(self._events), notes=tuple(self._notes))
+
     def _note(self, text: str) -> None:
         self._notes.append(text)
         log("boot_note", text=text)
@@ -158,14 +167,16 @@ def main(argv: list[str] | None = None) -> int:
     except HanError as error:
         log("boot_failed", reason=str(error))
         return error.exit_code
-    if started is None:
-        log("nothing_runs", reason=f"neither slot verifies; {REPROVISION}")
-        return EXIT_NOTHING_RUNS
-    become(started, args.config, args.arguments)
+    if started.descriptor is None:
+        log("factory_agent", reason=f"neither slot verifies: it fetches an image; {REPROVISION}")
+    try:
+        become(started, args.config, args.arguments)
+    except OSError as error:
+        log("boot_failed", reason=f"{sys.executable}: cannot be started: {error.strerror}")
     return EXIT_NOTHING_RUNS
 
 
-def choose(places: Places) -> Started | None:
+def choose(places: Places) -> Started:
     """Open everything, decide, close everything but the copy to run."""
     trusted_keys = load_trusted_keys(places.trust)
     with ExitStack() as stack:
@@ -182,9 +193,12 @@ def choose(places: Places) -> Started | None:
 
 
 def become(started: Started, config: Path, arguments: list[str]) -> None:
-    """Replace this process by the sealed copy. Only returns by raising."""
-    os.set_inheritable(started.descriptor, True)
-    program = [sys.executable, "-I", f"/proc/self/fd/{started.descriptor}", "--config", str(config), *arguments]
+    """Replace this process by the sealed copy, or by the factory agent. Only returns by raising."""
+    code = FACTORY_AGENT
+    if started.descriptor is not None:
+        os.set_inheritable(started.descriptor, True)
+        code = (f"/proc/self/fd/{started.descriptor}",)
+    program = [sys.executable, "-I", *code, "--config", str(config), *arguments]
     os.execve(sys.executable, program, {**os.environ, **started.handover.to_environment()})  # noqa: S606
 
 

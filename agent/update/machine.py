@@ -76,9 +76,14 @@ class UpdateMachine:
         return self.record.state
 
     @property
+    def is_factory(self) -> bool:
+        """Whether the factory agent runs, and no image."""
+        return self._running.is_factory
+
+    @property
     def other_slot(self) -> str:
-        """The slot that does not run."""
-        return "B" if self._running.slot == "A" else "A"
+        """The slot that does not run. The factory agent takes turns, so that a slot which fails is not its only one."""
+        return "B" if (self._running.slot or self.record.slot) == "A" else "A"
 
     @property
     def resume_offset(self) -> int | None:

@@ -1,7 +1,7 @@
 """The entry point of the payload, and of the factory agent: what the first stage starts. Wires the device to its board.
 
 The handover says which slot runs, and the version is the one that ``han-agent image build`` wrote into this very copy.
-When no slot verifies, the first stage starts the base system's copy instead, as the factory agent: it runs no image, and
+When no slot verifies, the first stage starts the copy of the base system, as the factory agent: it runs no image, and
 is the same device otherwise. Exit code 75 asks the unit for a new start through the first stage.
 """
 

@@ -114,6 +114,17 @@ class UpdateMachine:
                 self._start_after_activation(now)
             case State.DOWNLOADING:
                 self._resume_download()
+            case State.STAGED | State.HELD | State.COUNTDOWN:
+                self._check_pending()
+
+    def _check_pending(self) -> None:
+        """A boot state that was lost, or a slot that was spoilt, makes it an image that can only be fetched again."""
+        record = self.record
+        with suppress(StorageError):
+            if self._slots.holds(record.slot, record.image_hash):
+                return
+        self._drop("pending image lost", slot=record.slot, version=str(Version.from_file_version(record.file_version)))
+        self._command(CancelTransfer())
 
     def _start_after_activation(self, now: float) -> None:
         record = self.record

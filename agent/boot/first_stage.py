@@ -194,7 +194,7 @@ def choose(places: Places) -> Started:
 
 def become(started: Started, config: Path, arguments: list[str]) -> None:
     """Replace this process by the sealed copy, or by the factory agent. Only returns by raising."""
-    code = FACTORY_AGENT
+    code: tuple[str, ...] = FACTORY_AGENT
     if started.descriptor is not None:
         os.set_inheritable(started.descriptor, True)
         code = (f"/proc/self/fd/{started.descriptor}",)

@@ -301,11 +301,28 @@ def test_it_imports_nothing_but_what_the_base_promises(base: Path) -> None:
     assert set(done.stdout.split()) - set(sys.stdlib_module_names) <= {"agent", "__main__"} | pycryptodome
 
 
-def test_under_the_unit_a_trial_that_crashes_goes_back(device: Device) -> None:
-    device.stage(zipapp_image("import os\nos.abort()\n", Version(1, 2, 0), counter=2))
+ENDINGS = {
+    "os.abort()": "was ended by signal 6",
+    **{f"os._exit({code})": f"ended with exit code {code}" for code in (0, 1, 2, 3, 4, 6, 255)},
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_under_the_unit_a_trial_goes_back_however_it_ends(device: Device, ending: str) -> None:
+    device.stage(zipapp_image(f"import os\n{ending}\n", Version(1, 2, 0), counter=2))
     command = [device.command[0], "-I", "-m", "boards.virtual.unit", "--config", str(device.config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["version"], told["handover"]["reverted"]["slot"]) == ("1.0.0", "B")
-    assert done.stderr.count("ended by signal 6") == device.places.tries
+    assert done.stderr.count(f"unit: the image {ENDINGS[ending]}; next start") == device.places.tries
+
+
+def test_under_the_unit_a_confirmed_image_that_finds_its_configuration_wrong_ends_it(device: Device) -> None:
+    device.stage(zipapp_image("raise SystemExit(2)", Version(1, 2, 0), counter=2))
+    with device.control(Slot.B) as control:
+        control.confirm()
+    command = [device.command[0], "-I", "-m", "boards.virtual.unit", "--config", str(device.config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == EXIT_USAGE
+    assert done.stderr.endswith("unit: the configuration is wrong: correct it, then start the unit again\n")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from agent.settings import load_device
-from boards.virtual.unit import RestartLimits, Unit, first_stage_command
+from boards.virtual.unit import run_device
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,4 +15,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     load_device(args.config)  # a wrong file is told here, once, and not at every start
-    return Unit(first_stage_command(args.config), RestartLimits()).run()
+    return run_device(args.config)

@@ -25,7 +25,7 @@ from agent.assembly import Base, build_device
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
-from agent.boot.slots import capacity_octets
+from agent.boot.slots import smallest_capacity_octets
 from agent.device import Device
 from agent.errors import HanError, SettingsError
 from agent.image.signature import load_trusted_keys
@@ -77,7 +77,7 @@ def _run(config: Path) -> int:
     with ExitStack() as stack:
         places = Places.load(config)
         stack.enter_context(presence.hold(settings.storage.database))
-        opened = open_places(places, stack)
+        opened = open_places(places, stack, all_slots=False)
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
         board = open_board(settings)
@@ -101,7 +101,7 @@ def _device(
         settings=settings,
         running=running,
         slots=FirmwareSlots(control, opened.areas, places.tries),
-        slot_octets=min(capacity_octets(area) for area in opened.areas.values()),
+        slot_octets=smallest_capacity_octets(opened.areas),
         security_counter=control.status().security_counter,
         trusted_keys=load_trusted_keys(places.trust),
         journal=journal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.boot.places import MissingArea
 from agent.boot.state import EndReason, Slot, SlotState
 from agent.boot.store import COPY_OFFSETS
 from agent.gbcs.use_cases import (
@@ -208,6 +209,30 @@ def test_a_download_that_the_running_image_began_goes_on_in_the_factory_agent() 
     assert alerts(home) == [(NEW.file_version, True)]
     assert len(home.logged("download resumes")) == 1
     assert len(home.logged("download starts")) == 1
+
+
+def test_a_slot_that_cannot_be_opened_leaves_the_other_one() -> None:
+    home = Home(starts_on=False)
+    spoil(home)
+    home.rig.areas[Slot.A] = MissingArea("a.bin: it does not exist")  # type: ignore[assignment]
+    home.power_up()
+    home.offer()
+    assert home.run_until(lambda: bool(alerts(home)))
+    assert alerts(home) == [(NEW.file_version, True)]
+    assert home.rig.running.slot == "B"
+
+
+def test_a_device_runs_on_while_its_other_slot_is_gone_and_declines_what_it_cannot_store() -> None:
+    home = Home(starts_on=False)
+    home.rig.areas[Slot.B] = MissingArea("b.bin: it does not exist")  # type: ignore[assignment]
+    home.power_up()
+    home.offer()
+    assert home.run_until(lambda: bool(home.logged("offer declined")))
+    assert home.logged("offer declined")[0]["reason"] == "b.bin: it does not exist"
+    home.lose_power()
+    home.run(600.0)
+    assert home.device.hub_answers
+    assert home.boots == [str(OLD), str(OLD)]
 
 
 def test_a_version_below_every_image() -> None:

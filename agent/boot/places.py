@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from agent.boot.area import FileArea
+from agent.boot.area import FileArea, Medium
 from agent.boot.state import Slot
 from agent.boot.store import BootStateStore
-from agent.errors import SettingsError
+from agent.errors import SettingsError, StorageError
 
 SLOT_OCTETS = 16 * 1024 * 1024
 BOOT_STATE_OCTETS = 1024 * 1024
@@ -56,14 +56,45 @@ class Places:
 class OpenPlaces:
     """The areas of one device, open. Use ``open_places``."""
 
-    areas: Mapping[Slot, FileArea]
+    areas: Mapping[Slot, Medium]
     store: BootStateStore
 
 
-def open_places(places: Places, stack: ExitStack, *, read_only: bool = False) -> OpenPlaces:
-    """Open slots and boot state; ``stack`` closes them. Raises StorageError."""
+class MissingArea:
+    """A slot that cannot be opened: whatever is asked of it raises why, and the device lives on the other one."""
+
+    size_octets = 0
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def read(self, offset: int, length: int) -> bytes:
+        raise StorageError(self._reason)
+
+    def read_medium(self, offset: int, length: int) -> bytes:
+        raise StorageError(self._reason)
+
+    def write(self, offset: int, data: bytes) -> None:
+        raise StorageError(self._reason)
+
+    def sync(self) -> None:
+        raise StorageError(self._reason)
+
+    def erase(self, offset: int, length: int) -> None:
+        raise StorageError(self._reason)
+
+
+def open_places(places: Places, stack: ExitStack, *, read_only: bool = False, all_slots: bool = True) -> OpenPlaces:
+    """Open slots and boot state; ``stack`` closes them. Raises StorageError; for a slot only with ``all_slots``."""
     state_area = stack.enter_context(FileArea.open(places.boot_state, read_only=read_only))
-    areas = {slot: stack.enter_context(FileArea.open(path, read_only=read_only)) for slot, path in places.slots.items()}
+    areas: dict[Slot, Medium] = {}
+    for slot, path in places.slots.items():
+        try:
+            areas[slot] = stack.enter_context(FileArea.open(path, read_only=read_only))
+        except StorageError as error:
+            if all_slots:
+                raise
+            areas[slot] = MissingArea(str(error))
     return OpenPlaces(areas, BootStateStore(state_area, state_area.exclusive))
 
 

@@ -194,7 +194,7 @@ class UpdateMachine:
         else:
             self._begin(file_version, total_octets)
 
-    def _begin(self, file_version: int, total_octets: int) -> None:
+    def _begin(self, file_version: int, total_octets: int, *, other_may_do: bool = True) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
         self._activate_at = None
         self._move(
@@ -214,7 +214,10 @@ class UpdateMachine:
             self._staging = self._new_staging(self._slots.begin(self.record.slot))
         except StorageError as error:
             self._drop("download cannot start", reason=str(error))
-            self._command(Decline(str(error)))
+            if self.is_factory and other_may_do:
+                self._begin(file_version, total_octets, other_may_do=False)
+            else:
+                self._command(Decline(str(error)))
             return
         self._note("download starts", version=str(Version.from_file_version(file_version)), total_octets=total_octets)
         self._command(BeginDownload(0, total_octets, file_version))

@@ -22,12 +22,13 @@ import structlog
 
 from agent import control_socket, logs, presence
 from agent.assembly import Base, build_device
+from agent.boot.backends import open_boot_control, open_loader, restart_machine
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
 from agent.boot.slots import smallest_capacity_octets
 from agent.device import Device
-from agent.errors import HanError, SettingsError
+from agent.errors import EXIT_RESTART, HanError, SettingsError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
 from agent.ports import Relay
@@ -81,28 +82,32 @@ def _run(config: Path) -> int:
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
         board = open_board(settings)
-        device = _device(settings, places, opened, handover, running, journal, board.relay)
+        loader = open_loader(places.boot, stack)
+        boot = open_boot_control(opened, loader, handover.slot)
+        device = _device(settings, places, opened, boot, running, journal, board.relay)
         _record(settings.role, handover, running, journal)
         control = control_socket.socket_path(settings.storage.database)
-        return asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
+        code = asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
+        if code == EXIT_RESTART and loader is not None:
+            restart_machine(loader)
+        return code
 
 
 def _device(
     settings: Settings,
     places: Places,
     opened: OpenPlaces,
-    handover: Handover,
+    boot: SlotsControl,
     running: Running,
     journal: Journal,
     relay: Relay | None,
 ) -> Device:
-    control = SlotsControl(opened.store, opened.areas, handover.slot)
     base = Base(
         settings=settings,
         running=running,
-        slots=FirmwareSlots(control, opened.areas, places.tries),
+        slots=FirmwareSlots(boot, opened.areas, places.tries),
         slot_octets=smallest_capacity_octets(opened.areas),
-        security_counter=control.status().security_counter,
+        security_counter=boot.status().security_counter,
         trusted_keys=load_trusted_keys(places.trust),
         journal=journal,
         rng=random.SystemRandom(),

@@ -186,7 +186,7 @@ class Home:
     def _boot(self) -> Device:
         handover = self.choose()
         self.boots.append(str(self.rig.running.version))
-        control = SlotsControl(self.rig.store, self.rig.areas, handover.slot)
+        control = self.boot_control(handover)
         state = self.rig.store.load().state
         base = Base(
             settings=self._settings(),
@@ -205,6 +205,10 @@ class Home:
         self.journal = base.journal
         self.world.attach(DEVICE_EUI, device)
         return device
+
+    def boot_control(self, handover: Handover) -> SlotsControl:
+        """Of the program that starts."""
+        return SlotsControl(self.rig.store, self.rig.areas, handover.slot)
 
     def open_relay(self) -> Relay | None:
         """What a program that has just started does with its pins: none here."""

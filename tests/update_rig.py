@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from agent.boot.control import SlotsControl
-from agent.boot.first_stage import FirstStage
+from agent.boot.first_stage import FirstStage, Started
 from agent.boot.handover import Handover
 from agent.boot.slots import SlotWriter
 from agent.boot.state import BootState, Slot, SlotRecord, SlotState
@@ -112,6 +112,10 @@ class Rig:
             started = stage.choose()
         finally:
             stage.close()
+        return self.take(started)
+
+    def take(self, started: Started) -> Handover:
+        """The program starts: what it knows of itself."""
         handover = started.handover
         if started.descriptor is None or handover.slot is None:
             self.running = FACTORY

@@ -175,7 +175,7 @@ def _run_trial(now: Situation) -> Outcome:
 
 def _refuse_trial(now: Situation) -> Outcome:
     slot, _ = _trial_of(now)
-    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, _why_refused(now, slot)
+    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, why_refused(now, slot)
 
 
 def _verify_candidate(now: Situation) -> Outcome:
@@ -190,7 +190,7 @@ def _run_candidate(now: Situation) -> Outcome:
 
 def _refuse_candidate(now: Situation) -> Outcome:
     slot = _certain(now.candidate)
-    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, _why_refused(now, slot)
+    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, why_refused(now, slot)
 
 
 def _verify_marked(now: Situation) -> Outcome:
@@ -224,7 +224,8 @@ def _certain(slot: Slot | None) -> Slot:
     return slot
 
 
-def _why_refused(now: Situation, slot: Slot) -> str:
+def why_refused(now: Situation, slot: Slot) -> str:
+    """Of a copy that does not verify, or is not the recorded image."""
     look = now.looks[slot]
     if look.refusal is not None:
         return look.refusal

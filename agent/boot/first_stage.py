@@ -30,10 +30,10 @@ from agent.boot.decide import Action, Decision, Look, Situation, decide
 from agent.boot.handover import FIRMWARE_VERIFICATION_FAILED, BootEvent, Handover, Reverted
 from agent.boot.inspection import Inspection, inspect_slot
 from agent.boot.mark import ConfirmedMark, read_mark
-from agent.boot.places import Places
+from agent.boot.places import SLOTS, Places
 from agent.boot.state import BootState, EndReason, Slot, SlotState
 from agent.boot.store import BootStateStore, Finding
-from agent.errors import HanError, StorageError
+from agent.errors import EXIT_RESTART, HanError, StorageError
 from agent.image.signature import load_trusted_keys
 from agent.ports import Area
 
@@ -68,10 +68,7 @@ class FirstStage:
 
     def choose(self, service_result: str = "") -> Started:
         """What to run, with every decision on the way durable. Raises StorageError."""
-        found = self._store.repair()
-        if found.finding is not Finding.WHOLE:
-            self._note(f"boot state: {found.finding.value}")
-        now = Situation(found.state, self._read_marks(), boot_id=self._boot_id, service_result=service_result)
+        now = Situation(self.repair(), self._read_marks(), boot_id=self._boot_id, service_result=service_result)
         while True:
             decision = decide(now)
             now = self._make_durable(decision, now)
@@ -80,7 +77,25 @@ class FirstStage:
             elif decision.action is Action.RUN and decision.slot is not None:
                 return self._start(decision.slot, now.known)
             elif decision.action is Action.FACTORY:
-                return Started(None, self._factory_handover())
+                return self.start_factory_agent()
+
+    def repair(self) -> BootState | None:
+        """The boot state with both copies whole; None when both are lost."""
+        found = self._store.repair()
+        if found.finding is not Finding.WHOLE:
+            self._note(f"boot state: {found.finding.value}")
+        return found.state
+
+    def start_factory_agent(self) -> Started:
+        """An image that could not run is reported by what the boot state says of its slot."""
+        self._note("no slot verifies: the factory agent runs")
+        return Started(None, Handover(slot=None, image_hash=b"", events=tuple(self._events), notes=tuple(self._notes)))
+
+    def note_failure(self, slot: Slot, reason: str) -> None:
+        """0x8F1B, for the log and for the program that is started."""
+        event = BootEvent(FIRMWARE_VERIFICATION_FAILED, slot, reason)
+        self._events.append(event)
+        log("firmware_verification_failed", code=f"0x{event.code:04X}", slot=slot.name, reason=reason)
 
     def close(self) -> None:
         """Give back the copies that do not run."""
@@ -91,9 +106,7 @@ class FirstStage:
     def _make_durable(self, decision: Decision, before: Situation) -> Situation:
         log("boot_decision", rule=decision.rule, slot=decision.slot and decision.slot.name)
         if decision.slot is not None and decision.failure is not None:
-            event = BootEvent(FIRMWARE_VERIFICATION_FAILED, decision.slot, decision.failure)
-            self._events.append(event)
-            log("firmware_verification_failed", code=f"0x{event.code:04X}", slot=event.slot.name, reason=event.message)
+            self.note_failure(decision.slot, decision.failure)
         now = decision.situation
         if now.state is not None and now.state != before.state:
             now = replace(now, state=self._store.replace(now.state))
@@ -133,11 +146,6 @@ class FirstStage:
         )
         return Started(descriptor, handover)
 
-    def _factory_handover(self) -> Handover:
-        """An image that could not run is reported by what the boot state says of its slot."""
-        self._note("no slot verifies: the factory agent runs")
-        return Handover(slot=None, image_hash=b"", events=tuple(self._events), notes=tuple(self._notes))
-
     def _note(self, text: str) -> None:
         self._notes.append(text)
         log("boot_note", text=text)
@@ -167,6 +175,8 @@ def main(argv: list[str] | None = None) -> int:
     except HanError as error:
         log("boot_failed", reason=str(error))
         return error.exit_code
+    if started is None:
+        return EXIT_RESTART  # the machine is going down
     if started.descriptor is None:
         log("factory_agent", reason=f"neither slot verifies: it fetches an image; {REPROVISION}")
     try:
@@ -176,8 +186,8 @@ def main(argv: list[str] | None = None) -> int:
     return EXIT_NOTHING_RUNS
 
 
-def choose(places: Places) -> Started:
-    """Open everything, decide, close everything but the copy to run."""
+def choose(places: Places) -> Started | None:
+    """Open everything, decide, close everything but the copy to run. None: the machine restarts (a boot loader's)."""
     trusted_keys = load_trusted_keys(places.trust)
     with ExitStack() as stack:
         state_area = stack.enter_context(FileArea.open(places.boot_state))
@@ -187,9 +197,15 @@ def choose(places: Places) -> Started:
                 areas[slot] = stack.enter_context(FileArea.open(path, read_only=True))
             except StorageError as error:
                 log("boot_note", text=str(error))
-        stage = FirstStage(BootStateStore(state_area, state_area.exclusive), areas, trusted_keys, read_boot_id())
+        store, boot_id = BootStateStore(state_area, state_area.exclusive), read_boot_id()
+        service_result = take_service_result(os.environ)
+        if places.boot.backend != SLOTS:
+            from agent.boot import loader_stage  # noqa: PLC0415  (what only a device with a boot loader pays for)
+
+            return loader_stage.choose(places.boot, store, areas, trusted_keys, boot_id, service_result)
+        stage = FirstStage(store, areas, trusted_keys, boot_id)
         stack.callback(stage.close)
-        return stage.choose(take_service_result(os.environ))
+        return stage.choose(service_result)
 
 
 def become(started: Started, config: Path, arguments: list[str]) -> None:

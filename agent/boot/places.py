@@ -21,6 +21,18 @@ from agent.errors import SettingsError, StorageError
 SLOT_OCTETS = 16 * 1024 * 1024
 BOOT_STATE_OCTETS = 1024 * 1024
 DEFAULT_TRIES = 3
+SLOTS, TRYBOOT, UBOOT = BACKENDS = ("slots", "tryboot", "uboot")
+
+
+@dataclass(frozen=True, slots=True)
+class BootChoice:
+    """``[boot]``: who selects the slot (`agent.boot.backends`), and what a boot loader needs to be known of it."""
+
+    backend: str = SLOTS
+    autoboot: Path = Path("/boot/autoboot/autoboot.txt")  # tryboot: the first FAT partition, mounted where you like
+    partition_a: int = 2
+    partition_b: int = 3
+    fw_env_config: Path | None = None  # uboot; None: /etc/fw_env.config
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class Places:
     boot_state: Path
     trust: Path
     tries: int
+    boot: BootChoice = BootChoice()
 
     @classmethod
     def load(cls, config: Path) -> Self:
@@ -49,6 +62,7 @@ class Places:
             boot_state=folder / _text(config, table, "boot_state"),
             trust=folder / _text(config, table, "keys") / "trust",
             tries=_tries(config, table),
+            boot=_boot(config, _section(config, table, "boot")),
         )
 
 
@@ -123,6 +137,20 @@ def _text(config: Path, table: Mapping[str, object], key: str) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise SettingsError(f"{config}: storage.{key}: must be a path in quotes")
     return value
+
+
+def _boot(config: Path, section: Mapping[str, object]) -> BootChoice:
+    default = BootChoice()
+    backend = section.get("backend", default.backend)
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        raise SettingsError(f"{config}: boot.backend: {backend!r} is not one of {', '.join(BACKENDS)}")
+    autoboot, environment = section.get("autoboot", str(default.autoboot)), section.get("fw_env_config")
+    partitions = section.get("partition_a", default.partition_a), section.get("partition_b", default.partition_b)
+    if not isinstance(autoboot, str) or not isinstance(environment, str | None):
+        raise SettingsError(f"{config}: boot.autoboot and boot.fw_env_config: must be paths in quotes")
+    if not all(isinstance(number, int) and 1 <= number <= 9 for number in partitions) or len(set(partitions)) == 1:
+        raise SettingsError(f"{config}: boot.partition_a, boot.partition_b: must be two different numbers from 1 to 9")
+    return BootChoice(backend, Path(autoboot), *partitions, None if environment is None else Path(environment))  # type: ignore[arg-type]  # checked above
 
 
 def _tries(config: Path, table: Mapping[str, object]) -> int:

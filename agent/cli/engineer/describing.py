@@ -124,6 +124,7 @@ def _firmware(look: Look) -> Values:
         return {"boot": None, "slots": {}}
     boot = {
         "state": report.finding.name,
+        "backend": report.backend,
         "active": report.active and report.active.name,
         "trial": report.trial and report.trial.name,
         "security_counter": report.security_counter,

@@ -25,14 +25,15 @@ class LoaderHome(Home):
     folder: Path = field(default_factory=Path)
 
     def __post_init__(self) -> None:
-        self.machine: Machine | None = None
         self.machine_is_up = False
+        starts_on, self.starts_on = self.starts_on, False
         super().__post_init__()
+        self.machine: Machine = MACHINES[self.kind](self.folder, self.rig.disk, self.rig.store)
+        if starts_on:
+            self.power_up()
 
     def choose(self) -> Handover:
         """The machine comes up unless it is, then the first stage of the base that was started."""
-        if self.machine is None:
-            self.machine = MACHINES[self.kind](self.folder, self.rig.disk, self.rig.store)
         for _ in range(RESTARTS):
             if not self.machine_is_up:
                 self.rig.boot_number += 1
@@ -55,11 +56,9 @@ class LoaderHome(Home):
         raise AssertionError(f"the machine restarts again and again: {self.machine.started}")
 
     def boot_control(self, handover: Handover) -> LoaderSlots:
-        assert self.machine is not None
         return LoaderSlots(self.rig.store, self.rig.areas, handover.slot, self.machine.loader())
 
     def restart_machine(self) -> None:
-        assert self.machine is not None
         self.machine.restart()
         self.machine_is_up = False
 
@@ -72,7 +71,6 @@ class LoaderHome(Home):
         super().restart()
 
     def power_came_back(self) -> None:
-        assert self.machine is not None
         self.machine.lose_power()
         self.machine_is_up = False
 
@@ -82,7 +80,7 @@ class LoaderCutHome(CutHome, LoaderHome):
     """... whose power is cut at planned operations."""
 
     def _fall(self) -> None:
-        powered = self._present is not None and self._present.cut is not Cut.POWER
+        stays_up = self._present is not None and self._present.cut is not Cut.POWER
         super()._fall()
-        if not powered and self.machine is not None:
+        if not stays_up:
             self.power_came_back()

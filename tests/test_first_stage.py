@@ -10,20 +10,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from boot_factory import image_hash, make_base, zipapp_image
 from image_factory import make_key, requirements
+from loader_lab import TrybootMachine
 
-from agent.boot import first_stage
+from agent.boot import backends, first_stage
+from agent.boot.backends.tryboot import provision_autoboot
 from agent.boot.control import SlotsControl
 from agent.boot.first_stage import EXIT_NOTHING_RUNS
 from agent.boot.places import Places, open_places
 from agent.boot.provision import provision
 from agent.boot.state import EndReason, Slot, SlotState
-from agent.errors import EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
+from agent.errors import EXIT_REFUSED, EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
 from agent.image import mcuboot
 from agent.image.ota_form import Form
 from agent.image.version import Version
@@ -45,6 +48,7 @@ except ImportError as error:
     told["base"] = str(error)
 print(json.dumps(told), flush=True)
 """
+STORAGE = "[storage]\nslot_a = 'a.bin'\nslot_b = 'b.bin'\nboot_state = 'boot.bin'\nkeys = 'keys'\n"
 EXIT_75 = "raise SystemExit(75)\n"
 HANG = "import time\nprint('up', flush=True)\ntime.sleep(60)\n"
 OLD = zipapp_image(TELL, Version(1, 0, 0))
@@ -263,6 +267,10 @@ def test_what_is_missing_is_named_without_a_traceback(device: Device, spoil: str
         ("storage = 1\n", "storage: must be a table"),
         ("[storage]\nslot_a = 5\n", "storage.slot_a: must be a path in quotes"),
         ("[storage\n", "not valid TOML"),
+        (f"{STORAGE}[boot]\nbackend = 'grub'\n", "boot.backend: 'grub' is not one of slots, tryboot, uboot"),
+        (f"{STORAGE}[boot]\npartition_b = 2\n", "boot.partition_a, boot.partition_b: must be two different numbers"),
+        (f"{STORAGE}[boot]\npartition_a = true\n", "boot.partition_a, boot.partition_b: must be two different numbers"),
+        (f"{STORAGE}[boot]\nautoboot = 1\n", "boot.autoboot and boot.fw_env_config: must be paths in quotes"),
     ],
 )
 def test_a_wrong_configuration_names_the_key(device: Device, text: str, says: str) -> None:
@@ -326,3 +334,47 @@ def test_under_the_unit_a_confirmed_image_that_finds_its_configuration_wrong_end
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == EXIT_USAGE
     assert done.stderr.endswith("unit: the configuration is wrong: correct it, then start the unit again\n")
+
+
+# --- a boot loader selects the slot -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("boot", "says"),
+    [
+        ("backend = 'tryboot'\nautoboot = '/nonexistent/autoboot.txt'", "/nonexistent/autoboot.txt: cannot open"),
+        ("backend = 'uboot'", "fw_printenv"),
+    ],
+)
+def test_a_boot_loader_that_is_not_there_is_told_and_nothing_runs(device: Device, boot: str, says: str) -> None:
+    device.config.write_text(f"{device.config.read_text(encoding='utf-8')}[boot]\n{boot}\n", encoding="utf-8")
+    done = device.start(PATH="/nonexistent")
+    assert (done.returncode, done.stdout) == (EXIT_STORAGE, "")
+    assert says in json.loads(done.stderr.splitlines()[-1])["reason"]
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, EXIT_RESTART), (1, EXIT_REFUSED)])
+def test_it_restarts_the_machine_for_what_is_armed(
+    device: Device,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+    ends: int,
+) -> None:
+    """On a Pi that came up in A after a cut, with a trial of B that had been decided."""
+    machine = TrybootMachine(tmp_path / "pi")
+    autoboot = tmp_path / "autoboot.txt"
+    provision_autoboot(autoboot, Slot.A, machine.places.partitions)
+    machine.come_up()
+    known = replace(machine.places, autoboot=autoboot)
+    monkeypatch.setattr(backends, "TrybootPlaces", lambda *_: known)
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit {code}\n', encoding="ascii")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    device.stage(NEW)
+    boot = f"[boot]\nbackend = 'tryboot'\nautoboot = '{autoboot}'\n"
+    device.config.write_text(f"{device.config.read_text(encoding='utf-8')}{boot}", encoding="utf-8")
+    assert first_stage.main(["--config", str(device.config)]) == ends
+    assert (tmp_path / "asked").read_text(encoding="ascii") == "reboot --reboot-argument=0 tryboot\n"
+    assert ("cannot be restarted" in capsys.readouterr().err) == bool(code)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.boot.backends import LoaderSlots
 from agent.boot.state import EndReason, Slot, SlotState
 from agent.gbcs.use_cases import ActivateFirmwareResponse, ActivationOutcome, PpmidActivationAlert, ReceiptAlert
 from agent.settings import OtaSettings
@@ -15,6 +16,7 @@ from agent.update.states import State
 from boards.bench.settings import ServerSettings
 from tests.home import DEVICE_EUI
 from tests.loader_home import MACHINES, LoaderCutHome, LoaderHome
+from tests.loader_lab import TrybootMachine
 from tests.powercut.cuts import WAYS, PlannedCut, Task
 from tests.powercut.home import WatchedDisk
 from tests.powercut.run import BLOCK_OCTETS, Result, finish
@@ -32,7 +34,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def started(home: LoaderHome) -> list[Slot]:
-    assert home.machine is not None
     return home.machine.started
 
 
@@ -43,7 +44,6 @@ def alerts(home: LoaderHome) -> list[tuple[int, bool]]:
 
 
 def committed(home: LoaderHome) -> Slot | None:
-    assert home.machine is not None
     return home.machine.loader().look().committed
 
 
@@ -88,6 +88,32 @@ def test_a_trial_that_never_lasts_spends_its_tries_and_goes_back(
     assert alerts(home) == [(OLD.file_version, False)]
     assert (home.rig.slot_record(B).state, home.rig.slot_record(B).reason) == (SlotState.BAD, reason)
     assert (started(home)[-1], committed(home)) == (A, A)
+
+
+def test_a_trial_that_was_marked_bad_and_ended_before_it_could_ask_for_a_restart(kind: str, tmp_path: Path) -> None:
+    home = in_trial(kind, tmp_path)
+    LoaderSlots(home.rig.store, home.rig.areas, B, home.machine.loader()).mark_bad(B, EndReason.UNHEALTHY)
+    home.crash()
+    assert (home.boots[-1], started(home)) == (str(OLD), [A, B, A])
+
+
+def test_a_loader_that_insists_on_a_bad_slot_gets_the_factory_agent_and_no_endless_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Pi whose firmware walks on to the next partition, since it finds nothing in the committed one."""
+    home = LoaderHome(folder=tmp_path)
+    machine = home.machine
+    assert isinstance(machine, TrybootMachine)
+    come_up = machine.come_up
+
+    def walk_on() -> None:
+        come_up()
+        machine.node("partition", 3)
+
+    monkeypatch.setattr(machine, "come_up", walk_on)
+    home.lose_power()
+    assert home.device.is_factory
+    assert committed(home) is A
 
 
 def test_a_confirmed_program_that_crashes_is_started_anew_without_a_restart_of_the_machine(

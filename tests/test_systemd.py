@@ -57,11 +57,12 @@ def test_systemd_finds_nothing_wrong(units: Path, name: str) -> None:
     assert (done.returncode, own) == (0, []), done.stderr
 
 
-def test_the_drop_in_for_a_radio_behind_tcp_is_taken(units: Path) -> None:
+@pytest.mark.parametrize("name", ["han-agent-network-radio.conf", "han-agent-boot-loader.conf"])
+def test_a_drop_in_is_taken(units: Path, name: str) -> None:
     need("systemd-analyze")
     folder = units / "han-agent.service.d"
     folder.mkdir()
-    shutil.move(units / "han-agent-network-radio.conf", folder / "network-radio.conf")
+    shutil.move(units / name, folder / name)
     done = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(units / SERVICE.name))
     assert (done.returncode, done.stderr) == (0, "")
 

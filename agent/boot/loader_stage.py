@@ -7,8 +7,8 @@ The loader has started base X, so firmware slot X is the one in question; what a
 found                                                   this stage does
 ======================================================  ============================================================
 both copies of the boot state are lost                  rebuild it from the confirmed marks, as `agent.boot.decide`
-a trial whose process has ended since the machine came  note why, restart the machine: the next try, or the way back
-up
+X ran since the machine came up, as a trial or before   note why, restart the machine: the next try, or the way back
+it was marked bad, and its process has ended
 X is on trial, or confirmed, and verifies               run it
 X does not verify, the other slot is confirmed          mark X bad, log 0x8F1B, commit the other, restart the machine
 otherwise                                               the factory agent of base X
@@ -64,14 +64,19 @@ class LoaderStage(FirstStage):
         return self._store.replace(replace(rebuilt, active=rebuilt.active or slot))
 
     def _has_ended(self, state: BootState, slot: Slot, service_result: str) -> bool:
-        """The loader counts starts of the machine, so a program that ends by itself must lead to one."""
+        """The loader counts starts of the machine, so a program that ends by itself must lead to one.
+
+        A slot that was marked bad in an earlier life of the machine is another matter: the loader started it all the
+        same, and would again.
+        """
         record = state[slot]
-        known = any(self._boot_id) and record.boot_id == self._boot_id
-        if state.trial is not slot or not known or record.progress is TryProgress.NOT_STARTED:
+        here = any(self._boot_id) and record.boot_id == self._boot_id and record.progress is not TryProgress.NOT_STARTED
+        if not here or record.state not in (SlotState.TRIAL, SlotState.BAD):
             return False
-        situation = Situation(state, boot_id=self._boot_id, service_result=service_result)
-        self._store.replace(state.with_slot(slot, replace(record, reason=why_trial_ended(record, situation))))
-        return True
+        if record.state is SlotState.TRIAL:
+            situation = Situation(state, boot_id=self._boot_id, service_result=service_result)
+            self._store.replace(state.with_slot(slot, replace(record, reason=why_trial_ended(record, situation))))
+        return state[slot.other].state is SlotState.CONFIRMED or record.state is SlotState.TRIAL
 
     def _run(self, slot: Slot, state: BootState) -> Started | None:
         record = state[slot]
@@ -84,7 +89,14 @@ class LoaderStage(FirstStage):
                 state = self._store.replace(state.with_slot(slot, replace(record, boot_id=self._boot_id)))
             return self._start(slot, state)
         self.note_failure(slot, why_refused(situation, slot))
-        bad = replace(record, state=SlotState.BAD, tries_left=0, reason=EndReason.VERIFY_FAILED)
+        bad = replace(
+            record,
+            state=SlotState.BAD,
+            tries_left=0,
+            reason=EndReason.VERIFY_FAILED,
+            progress=TryProgress.HANDED_OVER,
+            boot_id=self._boot_id,
+        )
         state = self._store.replace(state.with_slot(slot, bad))
         if state[slot.other].state is not SlotState.CONFIRMED:
             return self.start_factory_agent()

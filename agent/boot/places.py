@@ -148,7 +148,7 @@ def _boot(config: Path, section: Mapping[str, object]) -> BootChoice:
     partitions = section.get("partition_a", default.partition_a), section.get("partition_b", default.partition_b)
     if not isinstance(autoboot, str) or not isinstance(environment, str | None):
         raise SettingsError(f"{config}: boot.autoboot and boot.fw_env_config: must be paths in quotes")
-    if not all(isinstance(number, int) and 1 <= number <= 9 for number in partitions) or len(set(partitions)) == 1:
+    if not all(type(number) is int and 1 <= number <= 9 for number in partitions) or len(set(partitions)) == 1:
         raise SettingsError(f"{config}: boot.partition_a, boot.partition_b: must be two different numbers from 1 to 9")
     return BootChoice(backend, Path(autoboot), *partitions, None if environment is None else Path(environment))  # type: ignore[arg-type]  # checked above
 

@@ -3,16 +3,16 @@
 The loader has started base X, so firmware slot X is the one in question; what a cut left undone is done first
 (`LoaderControl.reconcile`), and may end in another restart of the machine.
 
-======================================================  ============================================================
-found                                                   this stage does
-======================================================  ============================================================
-both copies of the boot state are lost                  rebuild it from the confirmed marks, as `agent.boot.decide`
-X ran since the machine came up, as a trial or before   note why, restart the machine: the next try, or the way back
-it was marked bad, and its process has ended
-X is on trial, or confirmed, and verifies               run it
-X does not verify, the other slot is confirmed          mark X bad, log 0x8F1B, commit the other, restart the machine
-otherwise                                               the factory agent of base X
-======================================================  ============================================================
+===============================================  =====================================================================
+found                                            this stage does
+===============================================  =====================================================================
+both copies of the boot state are lost           rebuild it from the confirmed marks, as `agent.boot.decide`
+X's trial ran, and ended, since the machine      note why, restart the machine: the next try, or the way back
+came up; or X was marked bad since
+X is on trial, or confirmed, and verifies        run it
+X does not verify, the other slot is confirmed   mark X bad, log 0x8F1B, commit the other one, restart the machine
+otherwise                                        the factory agent of base X
+===============================================  =====================================================================
 """
 
 from __future__ import annotations

@@ -311,7 +311,7 @@ def test_it_imports_nothing_but_what_the_base_promises(base: Path) -> None:
 
 ENDINGS = {
     "os.abort()": "was ended by signal 6",
-    **{f"os._exit({code})": f"ended with exit code {code}" for code in (0, 1, 2, 3, 4, 6, 255)},
+    **{f"os._exit({code})": f"ended with exit code {code}" for code in (0, 2, 6)},
 }
 
 

@@ -24,7 +24,7 @@ from tests.powercut.scenarios import BY_NAME
 from tests.test_home_factory import spoil
 from tests.update_rig import NEW, NEWER, OLD
 
-CUTS = 12  # a scenario and machine
+CUTS = 8  # a scenario and machine
 A, B = Slot.A, Slot.B
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.boot import engineer
 from agent.boot.engineer import Report, SlotReport
 from agent.boot.places import SLOTS, Places
-from agent.boot.state import EndReason, Slot
+from agent.boot.state import EndReason, Slot, SlotState
 from agent.errors import EXIT_OK, EXIT_REFUSED
 
 
@@ -78,6 +78,8 @@ def _text(report: Report, *, verified: bool) -> str:
     lines = [f"boot state        {report.finding.value}", f"security counter  {report.security_counter}"]
     if report.backend != SLOTS:
         lines.append(f"selected by       {report.backend}; a trial starts with a restart of the machine")
+    if not any(one.marked or one.record.state in (SlotState.TRIAL, SlotState.CONFIRMED) for one in report.slots):
+        lines.append("next start        the factory agent: no slot is to run; it fetches an image from the hub")
     for one in report.slots:
         lines += ["", f"slot {one.slot.name}{_role(report, one.slot)}", *_slot_lines(one, verified=verified)]
     return "\n".join(lines)

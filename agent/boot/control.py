@@ -145,9 +145,8 @@ class StateControl:
             record = state[slot]
             if record.state is SlotState.BAD:
                 return state
-            confirmed = (
-                slot is state.active and record.state is SlotState.CONFIRMED
-            )  # a trial of the factory agent is not
+            # A trial that the factory agent made may fail: the factory agent is left.
+            confirmed = slot is state.active and record.state is SlotState.CONFIRMED
             if confirmed and state[slot.other].state is not SlotState.CONFIRMED:
                 raise BootRefusedError(f"slot {slot.name} is the only one that can run: nothing would be left")
             return state.with_slot(slot, replace(record, state=SlotState.BAD, tries_left=0, reason=reason))

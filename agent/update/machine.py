@@ -120,9 +120,11 @@ class UpdateMachine:
     def _check_pending(self) -> None:
         """A boot state that was lost, or a slot that was spoilt, makes it an image that can only be fetched again."""
         record = self.record
-        with suppress(StorageError):
+        try:
             if self._slots.holds(record.slot, record.image_hash):
                 return
+        except StorageError:
+            return  # what cannot be read now may be readable when it is activated, and is verified then
         self._drop("pending image lost", slot=record.slot, version=str(Version.from_file_version(record.file_version)))
         self._command(CancelTransfer())
 

@@ -130,7 +130,7 @@ def test_a_trial_whose_tries_the_power_spends_leads_back_to_it() -> None:
     assert home.boots == [NONE, str(NEW), str(NEW), str(NEW), NONE]
     assert home.run_until(lambda: bool(alerts(home)))
     assert alerts(home) == [(0, False)]
-    assert home.rig.slot_record(Slot.A).reason is EndReason.POWER
+    assert home.rig.slot_record(Slot.A).reason.name.startswith("POWER")
 
 
 def test_an_hcalcs_holds_what_it_fetched_until_its_supplier_s_command() -> None:

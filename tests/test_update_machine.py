@@ -234,6 +234,7 @@ def test_a_pending_image_whose_slot_was_spoilt_is_fetched_again_and_one_that_can
     rig.areas[Slot.B] = area
     assert rig.start().state is State.STAGED
     area.write(100, bytes([area.read(100, 1)[0] ^ 1]))
+    area.sync()
     assert rig.start().state is State.IDLE
     assert [note.event for note in rig.of(Note) if isinstance(note, Note)] == ["pending image lost"]
     rig.download(ota_file(NEW))

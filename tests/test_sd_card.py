@@ -354,7 +354,7 @@ def test_a_failure_in_the_middle_leaves_nothing(bench: Bench, step: str) -> None
 
 
 @contextmanager
-def attached(card: Path) -> Iterator[str]:
+def attached(card: Path, *, partitions: bool = True) -> Iterator[str]:
     """The card as a disk; detached whatever happens. Skips, with its reason, where that cannot be done."""
     missing = [tool for tool in ("losetup", "partx", "blkid", "mount", "unshare") if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
@@ -364,7 +364,8 @@ def attached(card: Path) -> Iterator[str]:
         pytest.skip(f"no loop device to be had: {done.stderr.strip()}")
     device = done.stdout.strip()
     try:
-        run("partx", "--add", device)
+        if partitions:
+            run("partx", "--add", device)
         yield device
     finally:
         subprocess.run(["partx", "--delete", device], check=False, capture_output=True)
@@ -422,4 +423,21 @@ def test_the_first_stage_starts_from_the_card(bench: Bench) -> None:
         assert (done.returncode, done.stdout) == (0, "runs as 0 with ['--config', '/etc/han-agent/device.toml']\n"), (
             done
         )
-        assert "slot A" in done.stderr or "A" in done.stderr
+        assert '"slot": "A"' in done.stderr or "slot A" in done.stderr, done.stderr
+
+
+def test_a_card_in_a_reader_is_written_whole(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.make() == EXIT_OK
+    medium = bench.folder / "out" / "medium"
+    with medium.open("wb") as file:
+        file.truncate(2 * 2**30)
+    with attached(medium, partitions=False) as disk:
+        words = ["flash", "sd", *_options(bench), "--device", disk, "--yes"]
+        assert main(words) == EXIT_USAGE
+        assert "hardly a card; --i-know if it is the one" in capsys.readouterr().err
+        assert main([*words, "--i-know"]) == EXIT_OK
+        octets = bench.output.stat().st_size
+        compared = ["cmp", "--bytes", str(octets), str(bench.output), disk]
+        assert subprocess.run(compared, capture_output=True, text=True, check=False).stdout == ""
+    assert main(["flash", "sd", *_options(bench)]) == EXIT_USAGE
+    assert "or the card itself with --device" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from flash.sd.wheelhouse import fill_wheelhouse
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of ``flash wheelhouse``."""
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to put the wheels")
-    parser.add_argument("--arch", default="aarch64", help="aarch64 (default), armv7l or x86_64, as uname -m says")
+    parser.add_argument("--arch", default="aarch64", help="aarch64 (default) or x86_64, as uname -m says")
     parser.add_argument("--python", default="3.11", metavar="3.N", help="bookworm 3.11 (default), trixie 3.13")
     parser.add_argument("--source", type=Path, metavar="DIR", help="the checkout to build the agent from")
     parser.add_argument("--json", action="store_true", help="one JSON object")

@@ -12,7 +12,7 @@ from flash.image_build import BASE_SET
 from flash.sd.ext4 import Ext4
 
 OLDEST_PYTHON = (3, 11)
-MACHINES = {183: "aarch64", 62: "x86_64", 40: "armv7l"}  # e_machine, elf(5)
+MACHINES = {183: "aarch64", 62: "x86_64"}  # e_machine, elf(5); there are no wheels for 32-bit systems
 GLIBC_MINOR = {"12": 36, "13": 41}  # by Debian's VERSION_ID; wheels name the glibc that they need
 ELF = b"\x7fELF"
 PI_GPIO = ("/usr/lib/python3/dist-packages", "RPi")
@@ -72,7 +72,7 @@ def _machine(program: bytes) -> str:
         raise SettingsError("the image's Python is no ELF program, so its processor is unknown: name it with --arch")
     number = struct.unpack_from("<H", program, 18)[0]
     if number not in MACHINES:
-        raise SettingsError(f"the image is for a processor that is not known (e_machine {number})")
+        raise SettingsError(f"the image is for another processor (e_machine {number}): take the 64-bit image")
     return MACHINES[number]
 
 

@@ -49,7 +49,8 @@ def run_pip(*words: str | Path, offline: bool, date: int | None = None) -> None:
         env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S
     )  # fmt: skip
     if done.returncode:
-        raise StorageError(f"pip: {last_words(done)}")
+        words_of_pip = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        raise StorageError(f"pip: {'; '.join(words_of_pip) or last_words(done)}".replace("ERROR: ", ""))
 
 
 def install(wheelhouse: Path, base: Base, staging: Path, date: int) -> Path:

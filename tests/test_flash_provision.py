@@ -148,9 +148,13 @@ def test_one_device_by_options(tmp_path: Path, capsys: pytest.CaptureFixture[str
     words = ["flash", "provision", "--output", str(tmp_path), "--device", "02DB000000000021"]
     assert main(words) == EXIT_USAGE
     assert "role: is missing" in capsys.readouterr().err
-    assert main([*words, "--role", "ppmid", "--install-code", CODE, "--radio", "/dev/ttyAMA0"]) == EXIT_OK
+    options = ["--role", "ppmid", "--install-code", CODE, "--radio", "/dev/ttyAMA0", "--led"]
+    assert main([*words, *options]) == EXIT_USAGE
+    assert "profile: an LED is on a pin; name the board" in capsys.readouterr().err
+    assert main([*words, *options, "--profile", "raspberry-pi-3"]) == EXIT_OK
     settings = load_device(tmp_path / "devices" / "02db000000000021" / "device.toml")
     assert (settings.radio.install_code, settings.radio.path) == (CODE, "/dev/ttyAMA0")
+    assert settings.board.profile == "raspberry-pi-3"
     assert (tmp_path / "labels-02db000000000021.html").exists()
 
 

@@ -25,7 +25,7 @@ import pytest
 from agent.cli import main
 from agent.errors import EXIT_OK, EXIT_REFUSED, EXIT_STORAGE, EXIT_USAGE
 from agent.image.version import Version
-from flash.image_sign import ImageFacts
+from flash.image_sign import ImageFacts, sign_image
 from flash.sd import card as card_module
 from flash.sd.ext4 import Ext4
 from flash.sd.fat import FatFiles
@@ -106,12 +106,16 @@ def bench(tmp_path: Path, images: dict[str, Path], monkeypatch: pytest.MonkeyPat
     shutil.rmtree(tmp_path / "out", ignore_errors=True)  # hundreds of megaoctets, though sparse
 
 
-def program(source: str, base_abi: str) -> bytes:
-    """A Manufacturer Image whose payload runs."""
+def zip_of(source: str) -> bytes:
     payload = io.BytesIO()
     with zipfile.ZipFile(payload, "w") as archive:
         archive.writestr("__main__.py", source)
-    return imgtool_image(payload.getvalue(), ImageFacts(version=VERSION, base_abi=base_abi, security_counter=3))
+    return payload.getvalue()
+
+
+def program(source: str, base_abi: str) -> bytes:
+    """A Manufacturer Image whose payload runs."""
+    return imgtool_image(zip_of(source), ImageFacts(version=VERSION, base_abi=base_abi, security_counter=3))
 
 
 # --- what is on it ----------------------------------------------------------------------------------------------------
@@ -230,6 +234,29 @@ def test_a_machine_without_a_boot_partition_and_pins_of_its_own(bench: Bench) ->
     assert not bench.root().stat(["/etc/systemd/system.conf.d"])
     made = tomllib.loads(bench.read("/etc/han-agent/device.toml"))
     assert made["board"] == {"profile": "virtual", "pins": "/var/lib/han-agent/pins"}
+
+
+def test_a_list_of_devices_becomes_a_card_each(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a lab does it: the devices first, then a firmware signed with the manufacturer's key, then the cards."""
+    (bench.folder / "lot.csv").write_text("eui,role\n02DB000000000031,ppmid\n02DB000000000032,ppmid\n")
+    made = bench.folder / "made"
+    words = ["flash", "provision", "--csv", str(bench.folder / "lot.csv"), "--output", str(made)]
+    assert main(words) == EXIT_OK
+    facts = ImageFacts(version=VERSION, base_abi="cp311-base1", security_counter=3)
+    bench.firmware.write_bytes(sign_image(zip_of(SAYS), made / "manufacturer" / "manufacturer.pem", facts))
+    cards = ["--image", str(bench.image), "--wheelhouse", str(bench.wheelhouse), "--firmware", str(bench.firmware)]
+    assert main([*words, *cards]) == EXIT_USAGE
+    assert "02DB000000000031 has no profile" in capsys.readouterr().err
+    cards += ["--profile", "raspberry-pi-5", "--data-size", "16M", "--json"]
+    assert main([*words, *cards]) == EXIT_OK
+    capsys.readouterr()
+    assert main([*words, *cards]) == EXIT_OK, "a second time nothing is made"
+    told = json.loads(capsys.readouterr().out)
+    assert [one["kept"] for one in told["devices"]] == [True, True]
+    facts_of = [card_module.read_facts(Path(card)) for card in told["cards"]]
+    assert [facts["eui"] for facts in facts_of] == ["02DB000000000031", "02DB000000000032"]
+    assert len({read_table(Path(card)).disk_id for card in told["cards"]}) == 2
+    shutil.rmtree(made / "cards")
 
 
 # --- again, and when it fails -----------------------------------------------------------------------------------------

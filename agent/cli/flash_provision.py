@@ -31,7 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hardware-version", type=_number, default=1, metavar="N", help="default 1")
     parser.add_argument("--manufacturer-code", type=_number, default=0x1234, metavar="N", help="default 0x1234")
     parser.add_argument("--image-type", type=_number, metavar="N", help="default 1 for a PPMID, 2 for an HCALCS")
-    parser.add_argument("--profile", default="", help="the board; an HCALCS needs one (han-agent board list)")
+    parser.add_argument("--profile", default="", help="the board; for an HCALCS, an LED, a card")
+    parser.add_argument("--led", action="store_true", help="a PPMID's LED is wired as the profile says")
     parser.add_argument("--radio", default="/dev/han-radio", metavar="PATH", help="default /dev/han-radio")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     cards = parser.add_argument_group("SD cards as well, DIR/cards/<eui>.img; as of flash sd")
@@ -70,6 +71,7 @@ def _rows(args: argparse.Namespace) -> tuple[list[Row], str]:
         manufacturer_code=args.manufacturer_code,
         image_type=args.image_type,
         profile=load_profile(args.profile).name if args.profile else "",
+        led=args.led,
         radio=args.radio,
         firmware=args.firmware,
     )

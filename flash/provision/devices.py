@@ -64,7 +64,7 @@ def _make(row: Row, directory: Path, now: datetime) -> Made:
 
 def device_toml(row: Row, install_code: bytes) -> str:
     """Runs as it is beside the keys; flash sd puts partitions in the place of the files."""
-    board = f'\n[board]\nprofile = "{row.profile}"\n' if row.profile else ""
+    board = f'\n[board]\nprofile = "{row.profile}"\n' if row.has_pins else ""
     return f"""\
 # Made by han-agent flash provision. On a card flash sd puts its partitions into [storage].
 role = "{row.role}"

@@ -7,7 +7,8 @@
     02DB000000000002,hcalcs,2,83FED3407A939723A5C639B26916D505C3B5,raspberry-pi-4
 
 ``eui`` and ``role`` are needed; a column that is left out, or a field that is empty, takes the default. An install
-code has its CRC, as on a label; without one it is drawn. Lines that are empty or begin with # are skipped.
+code has its CRC, as on a label; without one it is drawn. ``profile`` is the machine; ``led`` (yes, no): whether a
+PPMID's LED is wired. Lines that are empty or begin with # are skipped.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ from boards.raspberry_pi.profile import load_profile
 from flash.identity import ACB, SUPPLIER
 
 NEEDED = ("eui", "role")
-OPTIONAL = ("hardware_version", "manufacturer_code", "image_type", "install_code", "profile", "radio", "firmware")
+OPTIONAL = (
+    "hardware_version",
+    "manufacturer_code",
+    "image_type",
+    "install_code",
+    "profile",
+    "led",
+    "radio",
+    "firmware",
+)
 LARGEST_U16 = 0xFFFF
 
 T = TypeVar("T")
@@ -44,6 +54,7 @@ class Defaults:
     manufacturer_code: int = 0x1234
     image_type: int | None = None  # None: by role
     profile: str = ""
+    led: bool = False
     radio: str = "/dev/han-radio"
     firmware: Path | None = None
 
@@ -60,8 +71,14 @@ class Row:
     image_type: int
     install_code: bytes | None = field(default=None, repr=False)
     profile: str
+    led: bool
     radio: str
     firmware: Path | None
+
+    @property
+    def has_pins(self) -> bool:
+        """Whether the device touches pins: an HCALCS has its relay, a PPMID its LED where one is wired."""
+        return self.role == "hcalcs" or self.led
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +164,13 @@ def make_row(
         image_type=take("image_type", partial(_u16, "image_type"), image_type),
         install_code=take("install_code", parse_install_code, None),
         profile=take("profile", _profile, defaults.profile),
+        led=take("led", _yes, defaults.led),
         radio=fields.get("radio") or defaults.radio,
         firmware=take("firmware", lambda text: _file(folder / text), defaults.firmware),
     )
-    if role == "hcalcs" and not row.profile:
-        take.problems.append(Problem(line, "profile: an HCALCS has a relay; name its board, as in raspberry-pi-4"))
+    if row.has_pins and not row.profile:
+        what = "an HCALCS has a relay" if role == "hcalcs" else "an LED is on a pin"
+        take.problems.append(Problem(line, f"profile: {what}; name the board, as in raspberry-pi-4"))
     return (None if take.problems else row), take.problems
 
 
@@ -187,6 +206,12 @@ def _role(text: str) -> str:
 
 def _profile(text: str) -> str:
     return load_profile(text).name
+
+
+def _yes(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise SettingsError(f"led: {text!r} is not yes or no")
+    return text.lower() == "yes"
 
 
 def _file(path: Path) -> Path:

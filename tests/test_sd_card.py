@@ -177,7 +177,7 @@ def test_the_disk_gets_an_identifier_of_its_own_and_root_is_found_by_it(bench: B
 def test_the_uart_is_the_radio_s(bench: Bench) -> None:
     assert bench.make() == EXIT_OK
     config = bench.boot_file("config.txt")
-    assert config.endswith("[all]\n# han-agent: the radio's UART\nenable_uart=1\ndtoverlay=disable-bt\n")
+    assert config.endswith("# han-agent: the radio's UART\n[all]\nenable_uart=1\ndtoverlay=disable-bt\n")
     assert "[cm4]\notg_mode=1" in config
     assert bench.boot_file("cmdline.txt").startswith("console=tty1 ")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Mapping
 
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of ``han-agent``. Returns the exit code; HanError becomes one line on standard error."""
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="han-agent", description="Firmware agent for a GB smart metering HAN.")
+    parser.add_argument("--version", action="version", version=f"han-agent {_version()}")
     _add_commands(parser, "COMMAND", GROUPS, [word for word in arguments if not word.startswith("-")])
     args = parser.parse_args(arguments)
     try:
@@ -69,3 +71,10 @@ def _add_commands(
         else:
             loaded.configure(command)
             command.set_defaults(run=loaded.run)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("han-agent")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from agent.assembly import check_identity
 from agent.errors import EXIT_OK, SettingsError
 from boards.raspberry_pi.profile import load_profile
-from flash.sd.card import Card, Inputs, build_card
+from flash.sd.card import Card, build_card
 from flash.sd.device import read_device
 from flash.sd.disk import Disk, find_disk, judge_disk, write_disk
+from flash.sd.inputs import Inputs
 from flash.sd.layout import Table, Wishes
 from flash.sd.source import Show
 

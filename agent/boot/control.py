@@ -18,7 +18,6 @@ from agent.boot.state import BootState, EndReason, Slot, SlotRecord, SlotState, 
 from agent.boot.store import BootStateStore, require
 from agent.errors import FormatError
 from agent.image import mcuboot
-from agent.image.mcuboot import ManufacturerImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +183,6 @@ class SlotsControl(StateControl):
     def resume(self, slot: Slot, durable_octets: int) -> SlotWriter:
         """Go on at a checkpoint."""
         return SlotWriter.resume(self._store, self._areas[slot], slot, self._running, durable_octets)
-
-    def read(self, slot: Slot, image_octets: int) -> ManufacturerImage:
-        """The image in ``slot``, for the verdict. Raises FormatError when there is none."""
-        return mcuboot.parse(self._areas[slot].read(0, image_octets))
 
     def mark_good(self, slot: Slot) -> None:
         super().mark_good(slot)

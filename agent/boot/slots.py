@@ -8,6 +8,7 @@ no later cut can tear it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,6 +22,7 @@ from agent.image import mcuboot
 from agent.ports import Area
 
 READ_OCTETS = 64 * 1024
+Look = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,11 @@ class SlotWriter:
             self._durable_octets = self._written_octets
         return self._durable_octets
 
-    def finish(self) -> WrittenImage:
-        """Last block, tail cleared, durable, read back past the cache. Raises StorageError when that differs."""
+    def finish(self, look: Look | None = None) -> WrittenImage:
+        """Last block, tail cleared, durable, read back past the cache. Raises StorageError when that differs.
+
+        ``look`` is shown each piece that the medium gave back, in order; only when ``finish`` returns was it the image.
+        """
         length = self.position_octets
         end = self._written_octets
         if self._pending:
@@ -108,7 +113,7 @@ class SlotWriter:
         self._area.erase(end, self._area.size_octets - end)
         self._area.sync()
         written = WrittenImage(self._hash.digest(), length)
-        if hash_medium(self._area, length) != written.image_hash:
+        if hash_medium(self._area, length, look) != written.image_hash:
             raise StorageError(
                 "the slot reads back other octets than were written: replace the card or correct [storage]"
             )
@@ -117,22 +122,15 @@ class SlotWriter:
         return written
 
 
-def hash_medium(area: Medium, length: int) -> bytes:
+def hash_medium(area: Medium, length: int, look: Look | None = None) -> bytes:
     """SHA-256 of the first ``length`` octets as the medium holds them; memory does not grow with the length."""
     running = hashlib.sha256()
     for offset in range(0, length, READ_OCTETS):
-        running.update(area.read_medium(offset, min(READ_OCTETS, length - offset)))
+        piece = area.read_medium(offset, min(READ_OCTETS, length - offset))
+        running.update(piece)
+        if look is not None:
+            look(piece)
     return running.digest()
-
-
-def read_image(area: Area, image_octets: int | None = None) -> mcuboot.ManufacturerImage:
-    """The image in a slot, in memory. Its length is taken from the image unless given.
-
-    Raises FormatError when there is none, StorageError when the slot cannot be read.
-    """
-    if image_octets is not None:
-        return mcuboot.parse(area.read(0, image_octets))
-    return mcuboot.parse(area.read(0, find_length(area)))
 
 
 def find_length(area: Area) -> int:

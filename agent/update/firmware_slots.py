@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from agent.boot.area import Medium
 from agent.boot.control import SlotsControl
 from agent.boot.refusal import BootRefusedError
-from agent.boot.slots import SlotWriter, WrittenImage
+from agent.boot.slots import SlotWriter, WrittenImage, hash_medium
 from agent.boot.state import EndReason, Slot, SlotState
-from agent.errors import FormatError, StorageError
+from agent.errors import StorageError
 from agent.image.mcuboot import HEADER_OCTETS
 from agent.update.commands import SlotFacts
 
@@ -21,9 +20,8 @@ T = TypeVar("T")
 class Sink:
     """A slot under writing."""
 
-    def __init__(self, control: SlotsControl, area: Medium, slot: Slot, writer: SlotWriter) -> None:
+    def __init__(self, control: SlotsControl, slot: Slot, writer: SlotWriter) -> None:
         self._control = control
-        self._area = area
         self._slot = slot
         self._writer = writer
         self._written: WrittenImage | None = None
@@ -36,15 +34,10 @@ class Sink:
         """Make them durable; how many that is. Raises StorageError."""
         return self._writer.checkpoint()
 
-    def finish(self) -> None:
-        """Everything durable, read back and compared. Raises StorageError."""
-        self._written = self._writer.finish()
-
-    def read_back(self) -> bytes:
-        """The image as it lies in the slot, to be judged. Raises StorageError."""
-        if self._written is None:
-            raise AssertionError("read back before finish")
-        return self._area.read(0, self._written.image_octets)
+    def finish(self, look: Callable[[bytes], None]) -> bytes:
+        """Everything durable, read back, shown to ``look`` and compared; its SHA-256. Raises StorageError."""
+        self._written = self._writer.finish(look)
+        return self._written.image_hash
 
     def accept(self, security_counter: int) -> None:
         """The verdict was good: the slot holds a whole, verified image. Raises StorageError."""
@@ -63,15 +56,13 @@ class FirmwareSlots:
 
     def begin(self, slot: str) -> Sink:
         """Mark the slot unusable and start writing it."""
-        return Sink(
-            self._control, self._areas[Slot[slot]], Slot[slot], _refusal(lambda: self._control.begin(Slot[slot]))
-        )
+        return Sink(self._control, Slot[slot], _refusal(lambda: self._control.begin(Slot[slot])))
 
     def resume(self, slot: str, image_octets: int) -> tuple[Sink, bytes]:
         """Go on at a checkpoint; also the first octets of what is there."""
         writer = _refusal(lambda: self._control.resume(Slot[slot], image_octets))
         head = self._areas[Slot[slot]].read(0, min(HEADER_OCTETS, image_octets))
-        return Sink(self._control, self._areas[Slot[slot]], Slot[slot], writer), head
+        return Sink(self._control, Slot[slot], writer), head
 
     def facts(self, slot: str) -> SlotFacts:
         """Boot state of a slot."""
@@ -83,11 +74,7 @@ class FirmwareSlots:
         record = self._control.status().slots[Slot[slot]]
         if record.image_hash != image_hash or record.state not in (SlotState.WRITTEN, SlotState.TRIAL):
             return False
-        try:
-            octets = self._control.read(Slot[slot], record.image_octets).octets
-        except FormatError:
-            return False
-        return hashlib.sha256(octets).digest() == image_hash
+        return hash_medium(self._areas[Slot[slot]], record.image_octets) == image_hash
 
     def activate(self, slot: str) -> None:
         """Arm the trial of a written slot."""

@@ -110,6 +110,7 @@ class StateControl:
                 tries_given=tries,
                 reason=EndReason.NONE,
                 progress=TryProgress.NOT_STARTED,
+                earlier=EndReason.NONE,
             )
             return state.with_slot(slot, armed)
 

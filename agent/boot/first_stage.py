@@ -28,6 +28,7 @@ from agent.boot.handover import FIRMWARE_VERIFICATION_FAILED, BootEvent, Handove
 from agent.boot.inspection import Inspection, inspect_slot
 from agent.boot.mark import ConfirmedMark, read_mark
 from agent.boot.places import Places
+from agent.boot.reset_cause import ResetCause, read_reset_cause
 from agent.boot.state import BootState, EndReason, Slot, SlotState
 from agent.boot.store import BootStateStore, Finding
 from agent.errors import HanError, StorageError
@@ -52,12 +53,18 @@ class FirstStage:
     """Carries out decisions on areas. ``areas`` lacks a slot that cannot be opened; that slot does not verify."""
 
     def __init__(
-        self, store: BootStateStore, areas: Mapping[Slot, Area], trusted_keys: Mapping[bytes, EccKey], boot_id: bytes
+        self,
+        store: BootStateStore,
+        areas: Mapping[Slot, Area],
+        trusted_keys: Mapping[bytes, EccKey],
+        boot_id: bytes,
+        reset_cause: ResetCause = ResetCause.UNKNOWN,
     ) -> None:
         self._store = store
         self._areas = areas
         self._trusted_keys = trusted_keys
         self._boot_id = boot_id
+        self._reset_cause = reset_cause
         self._events: list[BootEvent] = []
         self._notes: list[str] = []
         self._copies: dict[Slot, Inspection] = {}
@@ -67,7 +74,13 @@ class FirstStage:
         found = self._store.repair()
         if found.finding is not Finding.WHOLE:
             self._note(f"boot state: {found.finding.value}")
-        now = Situation(found.state, self._read_marks(), boot_id=self._boot_id, service_result=service_result)
+        now = Situation(
+            found.state,
+            self._read_marks(),
+            boot_id=self._boot_id,
+            service_result=service_result,
+            reset_cause=self._reset_cause,
+        )
         while True:
             decision = decide(now)
             now = self._make_durable(decision, now)
@@ -93,7 +106,14 @@ class FirstStage:
         now = decision.situation
         if now.state is not None and now.state != before.state:
             now = replace(now, state=self._store.replace(now.state))
+            self._log_end(before, now)
         return now
+
+    def _log_end(self, before: Situation, now: Situation) -> None:
+        for slot in Slot:
+            record = now.known[slot]
+            if record.state is SlotState.BAD and before.state and before.state[slot].state is not SlotState.BAD:
+                log("slot_is_bad", slot=slot.name, reason=record.reason.name, machine_came_up=self._reset_cause.value)
 
     def _read_marks(self) -> dict[Slot, ConfirmedMark | None]:
         marks: dict[Slot, ConfirmedMark | None] = {}
@@ -176,7 +196,8 @@ def choose(places: Places) -> Started | None:
                 areas[slot] = stack.enter_context(FileArea.open(path, read_only=True))
             except StorageError as error:
                 log("boot_note", text=str(error))
-        stage = FirstStage(BootStateStore(state_area, state_area.exclusive), areas, trusted_keys, read_boot_id())
+        store = BootStateStore(state_area, state_area.exclusive)
+        stage = FirstStage(store, areas, trusted_keys, read_boot_id(), read_reset_cause())
         stack.callback(stage.close)
         return stage.choose(take_service_result(os.environ))
 

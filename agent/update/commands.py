@@ -72,6 +72,7 @@ class SlotFacts:
     bad: bool
     confirmed: bool
     reason: str  # why it is bad, in words
+    lost_to_power: bool = False  # and nobody has judged the image
 
 
 class Slots(Protocol):

@@ -9,7 +9,7 @@ from agent.boot.area import Medium
 from agent.boot.control import SlotsControl
 from agent.boot.refusal import BootRefusedError
 from agent.boot.slots import SlotWriter, WrittenImage, hash_medium
-from agent.boot.state import EndReason, Slot, SlotState
+from agent.boot.state import LOST_TO_POWER, EndReason, Slot, SlotState
 from agent.errors import StorageError
 from agent.image.mcuboot import HEADER_OCTETS
 from agent.update.commands import SlotFacts
@@ -67,7 +67,12 @@ class FirmwareSlots:
     def facts(self, slot: str) -> SlotFacts:
         """Boot state of a slot."""
         record = self._control.status().slots[Slot[slot]]
-        return SlotFacts(record.state is SlotState.BAD, record.state is SlotState.CONFIRMED, record.reason.name.lower())
+        return SlotFacts(
+            record.state is SlotState.BAD,
+            record.state is SlotState.CONFIRMED,
+            record.reason.name.lower(),
+            record.reason in LOST_TO_POWER,
+        )
 
     def holds(self, slot: str, image_hash: bytes) -> bool:
         """Whether the boot state has this image as whole in the slot, and the slot still holds it."""

@@ -28,6 +28,7 @@ from agent.update.commands import (
     Running,
     Slots,
 )
+from agent.update.failed_version import FailedVersion
 from agent.update.journal import Journal, LoggedEvent
 from agent.update.staging import Checkpoint, SlotSink, Staging
 from agent.update.states import PENDING, State
@@ -61,6 +62,7 @@ class UpdateMachine:
         self._trial_started: float | None = None
         self._contact = False
         self._failure = ""  # a reverted activation whose report waits for the hub's time
+        self._lost_to_power = False  # and no other reason
         self._restarting = False
         self._activate_at: float | None = None
         self._utc_minus_now = 0.0
@@ -125,7 +127,7 @@ class UpdateMachine:
             return
         facts = self._slots.facts(record.slot)
         if facts.bad:
-            self._failure = facts.reason
+            self._failure, self._lost_to_power = facts.reason, facts.lost_to_power
         elif record.state is State.ACTIVATING and self._slots.holds(record.slot, record.image_hash):
             self._arm()  # power fell between the decision and the arming
         else:
@@ -159,18 +161,18 @@ class UpdateMachine:
 
     # --- from the OTA client ------------------------------------------------------------------------------------------
 
-    def offered(self, file_version: int, total_octets: int) -> None:
+    def offered(self, file_version: int, total_octets: int, utc: int | None = None) -> None:
         """Query Next Image was answered with an image."""
         record = self.record
+        failed = self._journal.failed_version()
         version = Version.from_file_version(file_version)
         same = (record.file_version, record.total_octets) == (file_version, total_octets)
         if self.state in (State.ACTIVATING, State.TRIAL):
             self._command(Decline("an activation is going on"))
         elif version <= self._running.version:
             self._command(Decline(f"version {version} is not above {self._running.version}, which runs"))
-        elif file_version == self._journal.failed_version():
-            # Our choice: as long as nothing else is offered, the device would fetch and try it for ever.
-            self._command(Decline(f"version {version} failed its trial on this device; offer another version"))
+        elif failed and failed.file_version == file_version and (refusal := failed.refusal(utc)):
+            self._command(Decline(refusal))
         elif same and self.state is State.DOWNLOADING and self._staging is not None:
             self._command(BeginDownload(self._staging.offset_octets, total_octets, file_version))
         elif same and self.state in PENDING:
@@ -181,19 +183,20 @@ class UpdateMachine:
     def _begin(self, file_version: int, total_octets: int) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
         self._activate_at = None
-        self._move(
-            State.DOWNLOADING,
-            update_id=f"{self._rng.getrandbits(48):012x}",
-            file_version=file_version,
-            total_octets=total_octets,
-            offset_octets=0,
-            image_octets=0,
-            stream=b"",
-            slot=self.other_slot,
-            image_hash=b"",
-            activate_at_utc=None,
-            version_before=self._running.version.file_version,
-        )
+        with self._journal.transaction():
+            failed = self._journal.failed_version()
+            if failed and failed.file_version != file_version:
+                self._journal.forget_failed_version()
+            self._move(
+                State.DOWNLOADING,
+                **NOTHING_STORED,
+                update_id=f"{self._rng.getrandbits(48):012x}",
+                file_version=file_version,
+                total_octets=total_octets,
+                slot=self.other_slot,
+                image_hash=b"",
+                version_before=self._running.version.file_version,
+            )
         try:
             self._staging = self._new_staging(self._slots.begin(self.record.slot))
         except StorageError as error:
@@ -400,12 +403,27 @@ class UpdateMachine:
         with self._journal.transaction():
             self._reporter.activated(success=success, record=record, version=self._running.version, utc=utc)
             if not success:
-                self._journal.set_failed_version(record.file_version)
+                self._remember_failure(utc)
             self._move(State.IDLE, **NOTHING_STORED)
         event = "update confirmed" if success else "update reverted"
-        self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version))
+        reason = {} if success else {"reason": self._failure}
+        self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version), **reason)
         self._failure = ""
         self._owes_report = False
+
+    def _remember_failure(self, utc: int) -> None:
+        before, version = self._journal.failed_version(), self.record.file_version
+        failed = FailedVersion.after(before, version, self._failure, utc, lost_to_power=self._lost_to_power)
+        self._journal.set_failed_version(failed)
+
+    def retry(self) -> FailedVersion | None:
+        """The engineer wants the failed version fetched again: what is forgotten by that, None when nothing is."""
+        failed = self._journal.failed_version()
+        if failed is not None:
+            self._journal.forget_failed_version()
+            version = Version.from_file_version(failed.file_version)
+            self._note("failed version may be fetched again", version=str(version))
+        return failed
 
     # --- small things -------------------------------------------------------------------------------------------------
 

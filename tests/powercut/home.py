@@ -48,6 +48,7 @@ class CutHome(Home):
         self.told: list[Report] = []
         self.is_on = False
         self.armed = False
+        self.first_request = 0  # of the device's, since the arming
         self.starts: list[tuple[Version, bool]] = []  # what the first stage chose, and whether as a trial
         self.cuts_made: list[str] = []
         self.first_stages = 0  # those that were cut among them: such a one may have spent a try
@@ -60,6 +61,8 @@ class CutHome(Home):
     def arm(self) -> None:
         """From here on operations count."""
         self.armed = True
+        if DEVICE_EUI in self.world.seats:
+            self.first_request = len(self.world.seats[DEVICE_EUI].traffic)
         self._plan()
         if self.fork is not None:
             self.disk.watch = self._watch

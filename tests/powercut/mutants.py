@@ -56,11 +56,11 @@ def written_before_the_slot_is_durable(patch: pytest.MonkeyPatch) -> None:
     """The order of writes: the boot state calls a slot whole whose octets are still in the cache."""
     finish = slots.SlotWriter.finish
 
-    def finish_unsynced(self: slots.SlotWriter) -> slots.WrittenImage:
+    def finish_unsynced(self: slots.SlotWriter, look: slots.Look | None = None) -> slots.WrittenImage:
         area, patched = self._area, _Unsynced(self._area)
         self._area = patched
         try:
-            return finish(self)
+            return finish(self, look)
         finally:
             self._area = area
 

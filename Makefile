@@ -29,6 +29,7 @@ test: setup lint
 # With KNIFE=1 the running process as well, killed by strace at its own calls: half an hour more.
 powercut: setup
 	$(BIN)/python -m tests.powercut
+	$(BIN)/python -m tests.powercut --faults
 	$(if $(KNIFE),$(BIN)/pytest -n 2 --whole-knife tests/system/test_knife.py)
 
 # Speed, CPU and memory as ratios within one run; RAUC and SWUpdate beside it where they are installed. Two minutes.

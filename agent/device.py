@@ -215,7 +215,7 @@ class Device:
                 self._update.offered(image.file_version, image.image_size, self._utc(now))
             case ota_events.TransferComplete():
                 self._log("transfer complete", **asdict(self._endpoint.ota.progress()))
-                self._update.transfer_complete()
+                self._update.transfer_complete(now)
             case ota_events.TransferAborted(reason):
                 self._update.transfer_aborted(reason)
             case ota_events.ActivateNow():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.boot.area import Medium
-from agent.boot.mark import ConfirmedMark, clear_mark, read_mark, write_mark
+from agent.boot.mark import ConfirmedMark, clear_mark, write_mark
 from agent.boot.refusal import BootRefusedError
 from agent.boot.slots import SlotWriter, WrittenImage, check_free
 from agent.boot.state import BootState, EndReason, Slot, SlotRecord, SlotState, TryProgress
@@ -202,10 +202,7 @@ class SlotsControl(StateControl):
         mark = ConfirmedMark(
             record.image_hash, record.image_octets, record.security_counter, header.version.file_version
         )
-        if read_mark(area) == mark:
-            area.sync()  # it may be in the cache only, left there by a process that was killed
-        else:
-            write_mark(area, mark)
+        write_mark(area, mark)  # also when it stands there: it may be in the cache only, where no later sync finds it
 
 
 class _Change(Protocol):

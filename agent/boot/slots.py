@@ -17,7 +17,7 @@ from agent.boot.mark import MARK_OCTETS
 from agent.boot.refusal import BootRefusedError
 from agent.boot.state import EMPTY, BootState, Slot, SlotState
 from agent.boot.store import BootStateStore, require
-from agent.errors import FormatError, StorageError
+from agent.errors import FormatError, StorageRefusedError
 from agent.image import mcuboot
 from agent.ports import Area
 
@@ -65,7 +65,7 @@ class SlotWriter:
     def resume(cls, store: BootStateStore, area: Medium, slot: Slot, running: Slot | None, durable_octets: int) -> Self:
         """Stand at a checkpoint that an earlier writer returned: re-hashes what is stored."""
         if durable_octets % BLOCK_OCTETS or not 0 <= durable_octets <= capacity_octets(area):
-            raise StorageError(f"slot {slot.name}: {durable_octets} is no checkpoint of it; begin the transfer anew")
+            raise StorageRefusedError(f"slot {slot.name}: {durable_octets} is no checkpoint of it; begin anew")
         if not durable_octets:
             return cls.begin(store, area, slot, running)
         _make_unusable(store, slot, running)
@@ -82,7 +82,7 @@ class SlotWriter:
     def write(self, data: bytes | memoryview) -> None:
         """The next octets. Raises StorageError when the image grows past the slot, and takes none of ``data`` then."""
         if self.position_octets + len(data) > capacity_octets(self._area):
-            raise StorageError(
+            raise StorageRefusedError(
                 f"the image is longer than its slot's {capacity_octets(self._area)} octets; offer a smaller one"
             )
         self._hash.update(data)
@@ -114,7 +114,7 @@ class SlotWriter:
         self._area.sync()
         written = WrittenImage(self._hash.digest(), length)
         if hash_medium(self._area, length, look) != written.image_hash:
-            raise StorageError(
+            raise StorageRefusedError(
                 "the slot reads back other octets than were written: replace the card or correct [storage]"
             )
         self._written_octets, self._durable_octets = length, length

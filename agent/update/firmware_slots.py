@@ -1,4 +1,4 @@
-"""The update machine's slots on ``agent.boot``: what the boot side refuses is a StorageError to the update."""
+"""The update machine's slots on ``agent.boot``: what the boot side refuses is a StorageRefusedError to the update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.boot.control import SlotsControl
 from agent.boot.refusal import BootRefusedError
 from agent.boot.slots import SlotWriter, WrittenImage, hash_medium
 from agent.boot.state import LOST_TO_POWER, EndReason, Slot, SlotState
-from agent.errors import StorageError
+from agent.errors import StorageRefusedError
 from agent.image.mcuboot import HEADER_OCTETS
 from agent.update.commands import SlotFacts
 
@@ -108,4 +108,4 @@ def _refusal(act: Callable[[], T]) -> T:
     try:
         return act()
     except BootRefusedError as error:
-        raise StorageError(str(error)) from error
+        raise StorageRefusedError(str(error)) from error

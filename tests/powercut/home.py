@@ -1,4 +1,8 @@
-"""A whole HAN whose device loses its power, or its process, at planned operations of its disk, and comes up again."""
+"""A whole HAN whose device loses its power, or its process, at planned operations of its disk, and comes up again.
+
+Or the disk fails there: then the device goes on, or its program ends with a StorageError and is started again, as the
+unit does, while the fault lasts and after it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agent.boot.handover import Handover
+from agent.errors import StorageError
 from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse, PpmidActivationAlert, ReceiptAlert
 from agent.image.version import Version
 from agent.update.states import State
@@ -18,6 +23,8 @@ from tests.powercut.cuts import PlannedCut, Task
 Fork = Callable[[int], Task | None]
 OFF_S = 3.0
 STARTS = 40  # more than any walk needs: beyond it the device is in a loop
+FAULT_LASTS_S = 30.0
+REMEDIES = ("free space", "replace the card", "check the medium")
 
 
 class WatchedDisk(Disk):
@@ -27,9 +34,8 @@ class WatchedDisk(Disk):
         super().__init__(seed)
         self.watch: Callable[[int], bool] | None = None
 
-    def begin(self, area: str, kind: str, offset: int = 0, length: int = 0) -> bool:
-        interrupted = super().begin(area, kind, offset, length)
-        return interrupted if self.watch is None else self.watch(len(self.operations))
+    def interrupts(self, number: int) -> bool:
+        return super().interrupts(number) if self.watch is None else self.watch(number)
 
 
 @dataclass
@@ -54,6 +60,8 @@ class CutHome(Home):
         self.first_stages = 0  # those that were cut among them: such a one may have spent a try
         self._left = list(self.cuts)
         self._present: PlannedCut | None = None
+        self.ends: list[str] = []  # what the program said when a fault ended it
+        self._heals_at: float | None = None
         super().__post_init__()
 
     # --- power --------------------------------------------------------------------------------------------------------
@@ -75,13 +83,20 @@ class CutHome(Home):
         self.disk.watch = None
         self.disk.reseed(task.seed)
         self._present, *self._left = task.cuts
+        if self._present.fault is not None:
+            self.disk.fail_at(operation, self._present.fault, lasting=self._present.lasting)
+            return False
         self.disk.end_with(self._present.survival, self._present.cut)
         return True
 
     def _plan(self) -> None:
         self.disk.power_on()
         self._present = self._left.pop(0) if self.armed and self._left else None
-        if self._present is not None:
+        if self._present is None:
+            return
+        if self._present.fault is not None:
+            self.disk.fail_at(self._present.operation, self._present.fault, lasting=self._present.lasting)
+        else:
             self.disk.cut_at(self._present.operation, self._present.survival, self._present.cut)
 
     def power_up(self) -> None:
@@ -112,6 +127,8 @@ class CutHome(Home):
                 return super().run_until(until, end - self.world.now)
             except PowerCut:
                 self._fall()
+            except StorageError as error:
+                self._end(error)
 
     def _fall(self) -> None:
         self.cuts_made.append(str(self.disk.operations[-1]))
@@ -125,7 +142,31 @@ class CutHome(Home):
         self._plan()
         self.world.run(lambda: self._carry() or False, OFF_S)
 
+    def _end(self, error: StorageError) -> None:
+        """The program said why it cannot go on, and ended with exit code 4: the unit starts it again."""
+        said = str(error)
+        assert any(remedy in said for remedy in REMEDIES), f"no remedy: {said}"
+        assert any(name in said for name in ("slot A", "slot B", "boot state", "journal.db")), f"no file: {said}"
+        self.ends.append(said)
+        assert len(self.ends) < STARTS, "the device ends again and again"
+        self.is_on = False
+        if DEVICE_EUI in self.world.seats:
+            self.world.detach(DEVICE_EUI)
+        self.rig.close_database()
+        self.world.run(lambda: self._carry() or False, OFF_S)
+
+    def _heal(self) -> None:
+        """A fault is over after a while; then the next cut is planned, if one is left."""
+        if self.disk.faults and self._heals_at is None:
+            self.cuts_made.append(f"{self.disk.operations[-1]} fails")
+            self._heals_at = self.world.now + FAULT_LASTS_S
+        if self._heals_at is not None and self.world.now >= self._heals_at:
+            self._heals_at = None
+            self.disk.faults = 0
+            self._plan()
+
     def _carry(self) -> None:
+        self._heal()
         self.told += [one for one in self.backhaul.carry(self.world.now) if isinstance(one, Report)]
 
     def _look(self) -> bool:

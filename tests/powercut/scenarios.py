@@ -186,9 +186,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         outcomes=(False,),
         stillborn=frozenset({NEW}),
     ),
-    Scenario(
-        name="ppmid-again", prepare=lost_to_power_before, drive=update_again, outcomes=(False, True), attempts=2
-    ),
+    Scenario(name="ppmid-again", prepare=lost_to_power_before, drive=update_again, outcomes=(False, True), attempts=2),
     Scenario(name="ppmid-replace", prepare=staged_for_a_day, drive=replace_pending, version=NEWER),
     Scenario(name="hcalcs-hold", role="hcalcs", drive=held, version=OLD, outcomes=(), receipts=1),
     Scenario(name="hcalcs-activate", role="hcalcs", prepare=held, drive=activate_at_once, receipts=1),

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.powercut", description=__doc__)
     parser.add_argument("--only", choices=sorted(BY_NAME), action="append", help="this scenario; may be given again")
     parser.add_argument("--cut", type=PlannedCut.parse, action="append", metavar="N:WAY",
-                        help=f"one run with this cut (then this one ...); WAY is one of {', '.join(ALL_WAYS)}")  # fmt: skip
+                        help=f"one run with this cut (then this one ...); WAY is of {', '.join(ALL_WAYS)}")  # fmt: skip
     parser.add_argument("--faults", action="store_true", help="the medium fails instead of the power that goes")
     parser.add_argument("--seed", type=int, default=0, help="of the disk, for that one run")
     parser.add_argument("--pairs", type=int, default=200, help="runs with two or three cuts, for each scenario")

@@ -29,6 +29,12 @@ CHECKPOINT_PAGES = 60
 SECTOR_OCTETS = 4096  # what the unix VFS says
 NAMES_SYNCED = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
 
+CODES = {
+    apsw.FullError: sqlite3.SQLITE_FULL,
+    apsw.IOError: sqlite3.SQLITE_IOERR,
+    apsw.CantOpenError: sqlite3.SQLITE_CANTOPEN,
+}
+
 _numbers = itertools.count()
 
 # No mutexes: a disk belongs to one thread, and a process that forks in the midst of a statement, as the sweep's does,
@@ -72,7 +78,7 @@ class DiskConnection:
         except apsw.Error as error:
             self._disk.check_power()
             told = sqlite3.OperationalError(str(error))
-            told.sqlite_errorcode = getattr(error, "extendedresult", 0)
+            told.sqlite_errorcode = next((code for kind, code in CODES.items() if isinstance(error, kind)), 0)
             raise told from error
 
     def close(self) -> None:

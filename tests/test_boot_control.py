@@ -87,7 +87,9 @@ def test_a_trial_that_uses_up_its_tries_goes_back(board: Board) -> None:
 
 
 @pytest.mark.parametrize("crashed_at", [0, 1, 2])
-def test_a_trial_that_crashed_once_has_not_ended_for_power_alone(board: Board, crashed_at: int) -> None:
+def test_a_trial_that_crashed_once_has_not_ended_for_power_alone(
+    board: Board, crashed_at: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     arm(board)
     boot_ids = [bytes([number + 1]) * 16 for number in range(4)]
     boot_ids[crashed_at + 1] = boot_ids[crashed_at]  # the process ended, the machine stayed up
@@ -99,6 +101,9 @@ def test_a_trial_that_crashed_once_has_not_ended_for_power_alone(board: Board, c
     started = board.boot(boot_id=boot_ids[3], service_result="signal")
     assert started is not None
     assert started.handover.reverted == Reverted(Slot.B, EndReason.CRASHED, image_hash(NEW))
+    assert '"event": "slot_is_bad", "slot": "B", "reason": "CRASHED", "machine_came_up": "power or reset"' in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_new_trial_does_not_remember_the_tries_of_the_one_before(board: Board) -> None:

@@ -55,6 +55,10 @@ def test_a_version_lost_to_power_is_fetched_again_after_a_pause_and_once_only() 
     rig = started()
     revert(rig, UTC, power=True)
     assert rig.slot_record(Slot.B).reason is EndReason.POWER_OR_RESET
+    assert [event.what for event in rig.journal.events()][-2:] == [
+        "activation failed slot=B reason=power_or_reset",
+        "update reverted version=1.0.0 reason=power_or_reset",
+    ]
     early = answer(rig, UTC + POWER_PAUSE_S - 1)
     assert isinstance(early, Decline)
     assert "lost to power here; it may be fetched again 6 h later" in early.reason

@@ -136,6 +136,7 @@ def test_a_trial_found_unhealthy_goes_back_at_once(board: Board) -> None:
         (True, EndReason.NONE, BOOT_ID, "signal", EndReason.CRASHED),
         (True, EndReason.NONE, BOOT_ID, "watchdog", EndReason.WATCHDOG),
         (True, EndReason.UNHEALTHY, BOOT_ID, "exit-code", EndReason.UNHEALTHY),
+        (True, EndReason.STORAGE, BOOT_ID, "exit-code", EndReason.STORAGE),
         (True, EndReason.NONE, OTHER_BOOT, "", EndReason.POWER_OR_RESET),
     ],
 )

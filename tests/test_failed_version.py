@@ -10,7 +10,7 @@ from agent.boot.state import EndReason, Slot
 from agent.errors import EXIT_OK, EXIT_REFUSED
 from agent.update.commands import BeginDownload, Decline
 from agent.update.database import open_database
-from agent.update.failed_version import POWER_ATTEMPTS, POWER_PAUSE_S, FailedVersion
+from agent.update.failed_version import UNJUDGED_ATTEMPTS, UNJUDGED_PAUSE_S, FailedVersion
 from agent.update.journal import Journal
 from agent.update.states import State
 from tests.device_folder import DeviceFolder, make_device
@@ -51,7 +51,7 @@ def started() -> Rig:
     return rig
 
 
-def test_a_version_lost_to_power_is_fetched_again_after_a_pause_and_once_only() -> None:
+def test_a_version_not_judged_is_fetched_again_after_a_pause_and_once_only() -> None:
     rig = started()
     revert(rig, UTC, power=True)
     assert rig.slot_record(Slot.B).reason is EndReason.POWER_OR_RESET
@@ -59,12 +59,12 @@ def test_a_version_lost_to_power_is_fetched_again_after_a_pause_and_once_only() 
         "activation failed slot=B reason=power_or_reset",
         "update reverted version=1.0.0 reason=power_or_reset",
     ]
-    early = answer(rig, UTC + POWER_PAUSE_S - 1)
+    early = answer(rig, UTC + UNJUDGED_PAUSE_S - 1)
     assert isinstance(early, Decline)
-    assert "lost to power here; it may be fetched again 6 h later" in early.reason
-    revert(rig, UTC + POWER_PAUSE_S, power=True)
-    assert len(rig.reports) == POWER_ATTEMPTS == 2, "each attempt has its report"
-    late = answer(rig, UTC + 100 * POWER_PAUSE_S)
+    assert "could not be tried here (power or reset); again 6 h later" in early.reason
+    revert(rig, UTC + UNJUDGED_PAUSE_S, power=True)
+    assert len(rig.reports) == UNJUDGED_ATTEMPTS == 2, "each attempt has its report"
+    late = answer(rig, UTC + 100 * UNJUDGED_PAUSE_S)
     assert isinstance(late, Decline)
     assert "failed its trial on this device (power or reset)" in late.reason
     assert isinstance(answer(rig, UTC, NEWER.file_version), BeginDownload)
@@ -75,19 +75,19 @@ def test_the_count_outlives_a_restart_and_a_second_attempt_can_succeed() -> None
     revert(rig, UTC, power=True)
     rig.start(new_boot=True)
     assert isinstance(answer(rig, UTC + 1), Decline)
-    assert isinstance(answer(rig, UTC + POWER_PAUSE_S), BeginDownload)
+    assert isinstance(answer(rig, UTC + UNJUDGED_PAUSE_S), BeginDownload)
     rig.feed(FILE)
     rig.machine.activate_now()
     rig.start(10.0)
-    rig.machine.hub_answered(20.0, UTC + POWER_PAUSE_S + 100)
+    rig.machine.hub_answered(20.0, UTC + UNJUDGED_PAUSE_S + 100)
     assert rig.reports[-1].startswith("activated True 1.1.0")
 
 
 def test_a_version_that_was_judged_stays_refused_whatever_ended_its_other_trials() -> None:
     rig = started()
     revert(rig, UTC, power=True)
-    revert(rig, UTC + POWER_PAUSE_S, power=False)
-    decline = answer(rig, UTC + 100 * POWER_PAUSE_S)
+    revert(rig, UTC + UNJUDGED_PAUSE_S, power=False)
+    decline = answer(rig, UTC + 100 * UNJUDGED_PAUSE_S)
     assert isinstance(decline, Decline)
     assert "(unhealthy)" in decline.reason
 
@@ -137,7 +137,7 @@ def test_retry_of_a_device_at_rest(device: DeviceFolder, capsys: pytest.CaptureF
     assert status["failed_version"] == {
         "version": "1.1.0",
         "reason": "unhealthy",
-        "power_attempts": 0,
+        "unjudged_attempts": 0,
         "time": "2027-01-15T08:00:00Z",
         "again": None,
     }
@@ -153,7 +153,7 @@ def test_retry_of_a_device_at_rest(device: DeviceFolder, capsys: pytest.CaptureF
     assert "nothing to retry" in capsys.readouterr().out
 
 
-def test_a_version_lost_to_power_says_when_it_is_fetched_again(
+def test_a_version_not_judged_says_when_it_is_fetched_again(
     device: DeviceFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     journal_of(device).set_failed_version(FailedVersion(0x0101_0000, "power_or_reset", 1, UTC))

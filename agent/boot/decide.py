@@ -13,7 +13,7 @@ from enum import Enum
 
 from agent.boot.mark import ConfirmedMark
 from agent.boot.reset_cause import ResetCause
-from agent.boot.state import LOST_TO_POWER, BootState, EndReason, Slot, SlotRecord, SlotState, TryProgress
+from agent.boot.state import NOT_JUDGED, BootState, EndReason, Slot, SlotRecord, SlotState, TryProgress
 
 WATCHDOG_RESULT = "watchdog"  # systemd's $SERVICE_RESULT
 MACHINE_DOWN = {
@@ -119,11 +119,11 @@ def decide(situation: Situation) -> Decision:
 
 
 def why_trial_ended(record: SlotRecord, situation: Situation) -> EndReason:
-    """What is known of why the trial did not end in a confirm: why its last try ended, or, when that was lost to
-    power, what an earlier one ended for. So a trial that ended for power is one that nothing else has ever ended.
+    """What is known of why the trial did not end in a confirm: why its last try ended, or, when the image was not to
+    blame for that, what an earlier one ended for. So a trial that ended for power is one that nobody has judged.
     """
     last = _why_try_ended(record, situation)
-    return record.earlier if last in LOST_TO_POWER and record.earlier is not EndReason.NONE else last
+    return record.earlier if last in NOT_JUDGED and record.earlier is not EndReason.NONE else last
 
 
 def _why_try_ended(record: SlotRecord, situation: Situation) -> EndReason:
@@ -177,7 +177,7 @@ def _count_try(now: Situation) -> Outcome:
         tries_left=record.tries_left - 1,
         reason=EndReason.NONE,
         progress=TryProgress.HANDED_OVER,
-        earlier=record.earlier if record.progress is TryProgress.NOT_STARTED or ended in LOST_TO_POWER else ended,
+        earlier=record.earlier if record.progress is TryProgress.NOT_STARTED or ended in NOT_JUDGED else ended,
         boot_id=now.boot_id,
     )
     return Action.VERIFY, replace(now, state=now.known.with_slot(slot, counted), try_counted=True), slot, None

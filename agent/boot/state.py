@@ -22,7 +22,7 @@ A slot:
     2   1   tries given to the trial
     3   1   why the last trial or the slot's use ended (EndReason)
     4   1   progress of the try under way (TryProgress)
-    5   1   why an earlier try of this trial ended, other than for power (EndReason)
+    5   1   why an earlier try of this trial ended, if the image is to blame (EndReason)
     6   2   zero
     8   4   octets of the image
     12  4   security counter of the image
@@ -88,9 +88,10 @@ class EndReason(IntEnum):
     CANCELLED = 7  # an engineer marked it bad
     RESET = 8  # the machine came up anew without having lost its power: hardware watchdog, kernel panic or a reboot
     POWER_OR_RESET = 9  # the machine came up anew, and nothing tells which of the two it was
+    STORAGE = 10  # the program ended because a medium failed
 
 
-LOST_TO_POWER = frozenset({EndReason.POWER, EndReason.POWER_OR_RESET})  # nobody has judged the image
+NOT_JUDGED = frozenset({EndReason.POWER, EndReason.POWER_OR_RESET, EndReason.STORAGE})  # the image is not to blame
 
 
 class TryProgress(IntEnum):

@@ -9,7 +9,7 @@ from agent.boot.area import Medium
 from agent.boot.control import SlotsControl
 from agent.boot.refusal import BootRefusedError
 from agent.boot.slots import SlotWriter, WrittenImage, hash_medium
-from agent.boot.state import LOST_TO_POWER, EndReason, Slot, SlotState
+from agent.boot.state import NOT_JUDGED, EndReason, Slot, SlotState
 from agent.errors import StorageRefusedError
 from agent.image.mcuboot import HEADER_OCTETS
 from agent.update.commands import SlotFacts
@@ -71,7 +71,7 @@ class FirmwareSlots:
             record.state is SlotState.BAD,
             record.state is SlotState.CONFIRMED,
             record.reason.name.lower(),
-            record.reason in LOST_TO_POWER,
+            record.reason in NOT_JUDGED,
         )
 
     def holds(self, slot: str, image_hash: bytes) -> bool:

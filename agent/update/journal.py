@@ -166,7 +166,7 @@ class Journal:
             return None
         values = fact.values
         return FailedVersion(
-            int(values["file_version"] or 0), str(values["reason"]), int(values["power_attempts"] or 0), fact.utc
+            int(values["file_version"] or 0), str(values["reason"]), int(values["unjudged_attempts"] or 0), fact.utc
         )
 
     def set_failed_version(self, failed: FailedVersion) -> None:
@@ -176,7 +176,7 @@ class Journal:
             failed.utc,
             file_version=failed.file_version,
             reason=failed.reason,
-            power_attempts=failed.power_attempts,
+            unjudged_attempts=failed.unjudged_attempts,
         )
 
     def forget_failed_version(self) -> None:

@@ -66,7 +66,7 @@ class UpdateMachine:
         self._trial_started: float | None = None
         self._contact = False
         self._failure = ""  # a reverted activation whose report waits for the hub's time
-        self._lost_to_power = False  # and no other reason
+        self._not_judged = False  # and no other reason
         self._restarting = False
         self._activate_at: float | None = None
         self._utc_minus_now = 0.0
@@ -131,7 +131,7 @@ class UpdateMachine:
             return
         facts = self._slots.facts(record.slot)
         if facts.bad:
-            self._failure, self._lost_to_power = facts.reason, facts.lost_to_power
+            self._failure, self._not_judged = facts.reason, facts.not_judged
         elif record.state is State.ACTIVATING and self._slots.holds(record.slot, record.image_hash):
             self._arm()  # power fell between the decision and the arming
         else:
@@ -437,7 +437,7 @@ class UpdateMachine:
 
     def _remember_failure(self, utc: int) -> None:
         before, version = self._journal.failed_version(), self.record.file_version
-        failed = FailedVersion.after(before, version, self._failure, utc, lost_to_power=self._lost_to_power)
+        failed = FailedVersion.after(before, version, self._failure, utc, not_judged=self._not_judged)
         self._journal.set_failed_version(failed)
 
     def retry(self) -> FailedVersion | None:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
-from agent.errors import StorageError
+from agent.boot.state import EndReason, Slot
+from agent.errors import HanError, StorageError
 from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse, PpmidActivationAlert, ReceiptAlert
 from agent.image.version import Version
 from agent.update.states import State
@@ -149,6 +151,10 @@ class CutHome(Home):
         assert any(name in said for name in ("slot A", "slot B", "boot state", "journal.db")), f"no file: {said}"
         self.ends.append(said)
         assert len(self.ends) < STARTS, "the device ends again and again"
+        if self.is_on:
+            with suppress(HanError):  # as agent.main does
+                control = SlotsControl(self.rig.store, self.rig.areas, Slot[self.rig.running.slot])
+                control.note_try(EndReason.STORAGE)
         self.is_on = False
         if DEVICE_EUI in self.world.seats:
             self.world.detach(DEVICE_EUI)

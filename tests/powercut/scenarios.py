@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.image.version import Version
-from agent.update.failed_version import POWER_PAUSE_S
+from agent.update.failed_version import UNJUDGED_PAUSE_S
 from agent.update.states import State
 from boards.bench.report import Request
 from boards.bench.settings import Activation, ActivationKind
@@ -99,7 +99,7 @@ def lost_to_power_before(home: CutHome) -> None:
         home.lose_power()
     wait_for_outcome(home)
     assert home.outcomes == [(False, OLD)]
-    home.run(POWER_PAUSE_S)
+    home.run(UNJUDGED_PAUSE_S)
     assert home.state is State.IDLE
 
 

@@ -68,7 +68,7 @@ def describe_failed_version(failed: FailedVersion) -> Values:
     return {
         "version": str(Version.from_file_version(failed.file_version)),
         "reason": failed.reason,
-        "power_attempts": failed.power_attempts,
+        "unjudged_attempts": failed.unjudged_attempts,
         "time": time_of(failed.utc),
         "again": time_of(failed.again_utc),
     }

@@ -21,7 +21,7 @@ SQLITE_REMEDIES = {
     sqlite3.SQLITE_FULL: REMEDIES[errno.ENOSPC],
     sqlite3.SQLITE_IOERR: REMEDIES[errno.EIO],
     sqlite3.SQLITE_READONLY: REMEDIES[errno.EROFS],
-    sqlite3.SQLITE_CANTOPEN: "its folder must exist and belong to the agent's user: correct [storage]",
+    sqlite3.SQLITE_CANTOPEN: "its folder must exist, belong to the agent's user and have free space: correct [storage]",
     sqlite3.SQLITE_CORRUPT: "move it away and the device starts with a new one",
     sqlite3.SQLITE_NOTADB: "move it away and the device starts with a new one",
 }

@@ -82,9 +82,14 @@ class UpdateMachine:
         return self.record.state
 
     @property
+    def is_factory(self) -> bool:
+        """Whether the factory agent runs, and no image."""
+        return self._running.is_factory
+
+    @property
     def other_slot(self) -> str:
-        """The slot that does not run."""
-        return "B" if self._running.slot == "A" else "A"
+        """The slot that does not run. The factory agent takes turns, so that a slot which fails is not its only one."""
+        return "B" if (self._running.slot or self.record.slot) == "A" else "A"
 
     @property
     def resume_offset(self) -> int | None:
@@ -115,6 +120,19 @@ class UpdateMachine:
                 self._start_after_activation(now)
             case State.DOWNLOADING:
                 self._resume_download()
+            case State.STAGED | State.HELD | State.COUNTDOWN:
+                self._check_pending()
+
+    def _check_pending(self) -> None:
+        """A boot state that was lost, or a slot that was spoilt, makes it an image that can only be fetched again."""
+        record = self.record
+        try:
+            if self._slots.holds(record.slot, record.image_hash):
+                return
+        except StorageError:
+            return  # what cannot be read now may be readable when it is activated, and is verified then
+        self._drop("pending image lost", slot=record.slot, version=str(Version.from_file_version(record.file_version)))
+        self._command(CancelTransfer())
 
     def _start_after_activation(self, now: float) -> None:
         record = self.record
@@ -132,12 +150,19 @@ class UpdateMachine:
         facts = self._slots.facts(record.slot)
         if facts.bad:
             self._failure, self._not_judged = facts.reason, facts.not_judged
-        elif record.state is State.ACTIVATING and self._slots.holds(record.slot, record.image_hash):
+        elif record.state is State.ACTIVATING and self._is_held():
             self._arm()  # power fell between the decision and the arming
         else:
             self._failure = "the image is no longer in its slot"
         if self._failure:
             self._note("activation failed", IMAGE_VERIFICATION_FAILED, slot=record.slot, reason=self._failure)
+
+    def _is_held(self) -> bool:
+        """A slot that cannot be opened holds nothing; one that cannot be read now is asked again by the next start."""
+        try:
+            return self._slots.holds(self.record.slot, self.record.image_hash)
+        except StorageRefusedError:
+            return False
 
     def _resume_download(self) -> None:
         record = self.record
@@ -186,7 +211,7 @@ class UpdateMachine:
         else:
             self._begin(file_version, total_octets)
 
-    def _begin(self, file_version: int, total_octets: int) -> None:
+    def _begin(self, file_version: int, total_octets: int, *, other_may_do: bool = True) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
         self._activate_at = None
         with self._journal.transaction():
@@ -207,9 +232,13 @@ class UpdateMachine:
         try:
             self._staging = self._new_staging(self._slots.begin(self.record.slot))
         except StorageError as error:
-            self._raise_unless_final(error)
+            if not (self.is_factory and other_may_do):
+                self._raise_unless_final(error)
             self._drop("download cannot start", reason=str(error))
-            self._command(Decline(str(error)))
+            if self.is_factory and other_may_do:
+                self._begin(file_version, total_octets, other_may_do=False)
+            else:
+                self._command(Decline(str(error)))
             return
         self._note("download starts", version=str(Version.from_file_version(file_version)), total_octets=total_octets)
         self._command(BeginDownload(0, total_octets, file_version))

@@ -135,7 +135,7 @@ def _supplier_check(settings: Settings, keys: KeyStore, supplier: int) -> Suppli
         )
 
     def check(image: ManufacturerImage, trailer: Trailer) -> Refusal | None:
-        return check_supplier(trailer, image.manufacturer_image_hash(), key)
+        return check_supplier(trailer, image.manufacturer_image_hash, key)
 
     return check
 

@@ -128,6 +128,8 @@ def _memory(status: Values) -> Iterator[str]:
     if update is None:
         return
     yield _line("update", _update(update))
+    if status["failed_version"]:
+        yield _line("failed version", _failed(status["failed_version"]))
     pending, dated, owed = status["pending"], status["dated_activation"], status["owed_activation"]
     if pending:
         yield _line("pending image", f"{pending['version']} in slot {pending['slot']}, hash {pending['image_hash']}")
@@ -152,6 +154,13 @@ def _update(update: Values) -> str:
     if update["state"] == "downloading":
         text += f", {update['offset_octets']} of {update['total_octets']} octets ({update['percent']} %)"
     return text
+
+
+def _failed(failed: Values) -> str:
+    text = f"{failed['version']}, ended: {failed['reason'].replace('_', ' ')}, {failed['time']}; fetched again "
+    if failed["again"]:
+        return f"{text}from {failed['again']} on"
+    return f"{text}after another version, or after han-agent update retry"
 
 
 def _log(name: str, events: list[Values]) -> Iterator[str]:

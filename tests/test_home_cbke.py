@@ -8,7 +8,7 @@ import random
 import pytest
 
 from agent.boot.state import Slot, SlotState
-from agent.events import ApsRequest, LeaveNetwork
+from agent.events import ApsRequest
 from agent.gbcs.use_cases import PpmidActivationAlert
 from agent.update.states import State
 from agent.zigbee.cbke.certificates import SUITE_1, SUITE_2
@@ -163,7 +163,7 @@ def test_a_restart_and_a_loss_of_power_need_no_new_key() -> None:
 def test_the_journal_remembers_a_hash_and_never_the_key() -> None:
     home = Home(keys="suite-2")
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
-    key = home.world.seats[DEVICE_EUI].link_keys[HUB_EUI]
+    key = home.world.seats[DEVICE_EUI].keys.get(HUB_EUI).key
     stored = home.journal.hub_key()
     assert f'"hub_eui": {HUB_EUI}' in stored
     assert key.hex() not in stored
@@ -186,7 +186,7 @@ def test_a_chip_that_lost_the_key_is_noticed_by_unanswered_secured_frames() -> N
     """Nothing refuses here: the frames vanish. The hub's clock still answers, so it is the key and not the network."""
     home = Home(keys="suite-2")
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
-    home.world.seats[HUB_EUI].link_keys.clear()
+    home.world.seats[HUB_EUI].keys.clear()
     home.offer()
     assert home.run_until(lambda: bool(home.logged("link key forgotten")), 2 * 86_400.0)
     assert home.run_until(lambda: alerted(home), 3_600.0)
@@ -198,7 +198,7 @@ def test_a_device_that_joins_anew_gets_a_new_key() -> None:
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
     home.world.detach(DEVICE_EUI)
     seat = home.world.seats[DEVICE_EUI]
-    home.world._answer_control(seat, 0, LeaveNetwork())
+    seat.forget()
     home.world.seats[HUB_EUI].permit_until = home.world.now + 600.0
     home.device = home._boot()
     assert home.run_until(lambda: len(home.logged("tunnel open")) == 2, 600.0)

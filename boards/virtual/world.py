@@ -2,8 +2,11 @@
 
 What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
 latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not), and who can read
-whom: a frame with APS security arrives only where both sides have set the same link key for each other. What it does
-not: MAC, NWK and APS frames, their encryption, routing; those are the emulated CC2652's (``boards.virtual.stack``).
+whom: a frame with APS security arrives only where both sides have set the same link key for each other. Each frame
+bears a NWK frame counter, and a secured one an APS frame counter; a chip takes none twice, keeps network, keys and
+counters over a loss of power (``boards.virtual.seat``), and ``reused`` tells of every counter that left a second time.
+What it does not: MAC, NWK and APS frames, their encryption, acknowledgements with counters of their own, routing; those
+are the emulated CC2652's (``boards.virtual.stack``). And its Trust Center lets a member in again by its install code.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from agent.events import (
     COORDINATOR,
@@ -34,25 +36,13 @@ from agent.events import (
     format_eui,
 )
 from agent.ports import Node
+from boards.virtual.chip_memory import ChipMemory
+from boards.virtual.seat import Seat, Secured
 
 OK = RadioResult(RadioStatus.OK)
 DEVICE_ANNCE = 0x0013
 CAPABILITY_ROUTER = 0x8E  # FFD, mains, receiver on when idle, allocate address
 CHIP_ANSWER_S = 0.002  # a chip's own work, without air
-
-
-@dataclass
-class Seat:
-    """One chip with the node on it. ``node`` is None while the host is off; the chip keeps its network (NV)."""
-
-    eui: int
-    node: Node | None = None
-    network: NetworkInfo | None = None
-    install_codes: dict[int, bytes] = field(default_factory=dict)
-    link_keys: dict[int, bytes] = field(default_factory=dict, repr=False)  # by the partner's EUI, from SetLinkKey
-    permit_until: float = 0.0
-    generation: int = 0  # results and frames of a host that is gone are dropped
-    traffic: list[ApsRequest] = field(default_factory=list)
 
 
 class World:
@@ -64,11 +54,18 @@ class World:
         self.latency_s = latency_s
         self.seats: dict[int, Seat] = {}
         self.blocked: set[int] = set()  # EUIs that nobody hears at present
+        self.reused: list[str] = []  # frame counters that left twice under one key, or went back
+        self._used: dict[tuple[int, bytes | int], int] = {}  # by sender and key: the highest counter
         self._random = random.Random(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
     # --- who is there -----------------------------------------------------------------------------------------------
+
+    def put_chip(self, eui: int, memory: ChipMemory, lag_s: float = 0.0) -> Seat:
+        """A chip with an NV of its own, before anybody is on it."""
+        seat = self.seats[eui] = Seat(eui, memory, lag_s)
+        return seat
 
     def attach(self, eui: int, node: Node) -> Seat:
         """Power a host up on the chip ``eui`` (a new chip, or one that remembers its network)."""
@@ -79,10 +76,12 @@ class World:
         return seat
 
     def detach(self, eui: int) -> None:
-        """The host is gone: nothing reaches it, and what it asked for is answered to nobody."""
-        seat = self.seats[eui]
-        seat.generation += 1
-        seat.node = None
+        """The host is gone: nothing reaches it, and what it asked for is answered to nobody. The chip goes on."""
+        self.seats[eui].detach()
+
+    def cut_power(self, eui: int) -> None:
+        """Host and chip are off: the chip's NV is what is left, and it comes back with the next ``attach``."""
+        self.seats[eui].lose_power()
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -132,10 +131,15 @@ class World:
             seat.traffic.append(request)
             self._send(seat, handle, request)
         else:
-            self._later(CHIP_ANSWER_S, lambda: self._answer_control(seat, handle, request))
+            generation = seat.generation
+            self._by_chip(seat, CHIP_ANSWER_S, lambda: self._answer_control(seat, generation, handle, request))
 
-    def _answer_control(self, seat: Seat, handle: int, request: RadioRequest) -> None:
-        generation = seat.generation
+    def _by_chip(self, seat: Seat, delay_s: float, action: Callable[[], None]) -> None:
+        """Something that the chip does then, unless its power goes before."""
+        life = seat.life
+        self._later(delay_s, lambda: action() if seat.life == life else None)
+
+    def _answer_control(self, seat: Seat, generation: int, handle: int, request: RadioRequest) -> None:
         match request:
             case FormNetwork():
                 result = self._form(seat, request)
@@ -144,8 +148,7 @@ class World:
             case RestoreNetwork():
                 result = RadioResult(RadioStatus.OK if seat.network else RadioStatus.NO_NETWORK, seat.network)
             case LeaveNetwork():
-                seat.network = None
-                seat.link_keys.clear()
+                seat.forget()
                 result = OK
             case PermitJoin():
                 seat.permit_until = self.now + request.duration_s
@@ -154,7 +157,8 @@ class World:
                 seat.install_codes[request.eui] = request.install_code
                 result = OK
             case SetLinkKey():
-                seat.link_keys[request.eui] = request.key
+                seat.set_link_key(request.eui, request.key)
+                self._by_chip(seat, seat.lag_s, seat.keep_keys)
                 result = OK
             case _:
                 result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
@@ -169,10 +173,11 @@ class World:
     def _form(self, seat: Seat, request: FormNetwork) -> RadioResult:
         pan_id = self._random.randrange(1, 0xFFF0) if request.pan_id is None else request.pan_id
         extended = seat.eui if request.extended_pan_id is None else request.extended_pan_id
-        seat.network = NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR)
+        seat.enter(NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR))
         return RadioResult(RadioStatus.OK, seat.network)
 
     def _join(self, seat: Seat, request: JoinNetwork) -> RadioResult:
+        seat.forget()
         for hub in self.seats.values():
             network = hub.network
             if hub is seat or network is None or network.logical_type is not LogicalType.COORDINATOR:
@@ -182,9 +187,10 @@ class World:
             if hub.install_codes.get(seat.eui) != request.install_code:
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
-            seat.link_keys.clear()
-            seat.network = NetworkInfo(
-                seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
+            seat.enter(
+                NetworkInfo(
+                    seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
+                )
             )
             return RadioResult(RadioStatus.OK, seat.network)
         return RadioResult(RadioStatus.NO_NETWORK, detail="no network with an open permit on these channels")
@@ -213,8 +219,9 @@ class World:
             self._later(self.latency_s, lambda: self._done(seat, generation, handle, OK))
             return
         target = self._by_address(seat, request.destination)
+        secured = self._secure(seat, target.eui if target is not None and request.aps_security else None)
         arrives = target is not None and self._random.random() >= self.loss
-        arrives = arrives and target is not None and (not request.aps_security or _share_key(seat, target))
+        arrives = arrives and target is not None and target.opens(seat.eui, secured, aps_security=request.aps_security)
         if target is not None and arrives:
             self._deliver(seat, target, request)
         acknowledged = arrives and target is not None and target.node is not None and self._random.random() >= self.loss
@@ -223,9 +230,26 @@ class World:
         self._later(2 * self.latency_s, lambda: self._done(seat, generation, handle, result))
 
     def _broadcast(self, seat: Seat, request: ApsRequest) -> None:
+        secured = self._secure(seat, None)
         for target in self.seats.values():
-            if target is not seat and self._same_network(seat, target) and self._random.random() >= self.loss:
+            reached = target is not seat and self._same_network(seat, target) and self._random.random() >= self.loss
+            if reached and target.opens(seat.eui, secured, aps_security=False):
                 self._deliver(seat, target, request)
+
+    def _secure(self, seat: Seat, partner: int | None) -> Secured:
+        """The frame's counters, which leave with it."""
+        secured = seat.secure(partner)
+        network = seat.network.extended_pan_id if seat.network else 0
+        self._note(seat, network, "NWK", secured.nwk_counter)
+        if secured.link_key is not None:
+            self._note(seat, secured.link_key, "APS", secured.aps_counter)
+        return secured
+
+    def _note(self, seat: Seat, key: bytes | int, layer: str, counter: int) -> None:
+        highest = self._used.get((seat.eui, key), -1)
+        if counter <= highest:
+            self.reused.append(f"{format_eui(seat.eui)}: {layer} frame counter {counter} after {highest} with one key")
+        self._used[seat.eui, key] = max(counter, highest)
 
     def _deliver(self, seat: Seat, target: Seat, request: ApsRequest) -> None:
         assert seat.network is not None  # noqa: S101  # the sender was looked at by the caller
@@ -255,9 +279,3 @@ class World:
             if self._same_network(seat, other) and other.network and other.network.short_address == short:
                 return other
         return None
-
-
-def _share_key(one: Seat, other: Seat) -> bool:
-    """A frame that the other side's chip cannot open is dropped there, and nobody acknowledges it."""
-    key = one.link_keys.get(other.eui)
-    return key is not None and key == other.link_keys.get(one.eui)

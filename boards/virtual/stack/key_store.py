@@ -15,7 +15,7 @@ class ReservedCounter:
 
     __slots__ = ("_on_reserve", "_step", "next_value", "reserve")
 
-    def __init__(self, first: int, on_reserve: Callable[[], None], step: int = RESERVE_STEP) -> None:
+    def __init__(self, first: int, on_reserve: Callable[[], None], step: int) -> None:
         self.next_value = first
         self.reserve = first
         self._on_reserve = on_reserve
@@ -49,7 +49,7 @@ class LinkKey:
 class KeyStore:
     """Link keys by EUI. ``on_change`` runs, synchronously, whenever what must be persisted has changed."""
 
-    def __init__(self, on_change: Callable[[], None], step: int = RESERVE_STEP) -> None:
+    def __init__(self, on_change: Callable[[], None], step: int) -> None:
         self.default_key = DEFAULT_CENTRALIZED_KEY
         self.install_code_required = False
         self._entries: dict[int, LinkKey] = {}

@@ -41,6 +41,7 @@ class Seat:
         self.life = 0  # what a chip had begun when its power went is not done
         self.install_codes: dict[int, bytes] = {}
         self.traffic: list[ApsRequest] = []
+        self.opened = 0  # frames taken under a link key
         self._wake()
 
     def _wake(self) -> None:
@@ -114,4 +115,5 @@ class Seat:
         if entry is None or entry.key != secured.link_key or secured.aps_counter < entry.incoming:
             return False
         entry.incoming = secured.aps_counter + 1
+        self.opened += 1
         return True

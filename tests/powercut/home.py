@@ -11,8 +11,11 @@ from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse
 from agent.image.version import Version
 from agent.update.states import State
 from boards.bench.report import Report, Request
+from boards.bench.trust_center import KeyEstablished
 from boards.virtual.disk import Cut, Disk, PowerCut
-from tests.home import DEVICE_EUI, Home
+from boards.virtual.seat import Seat
+from tests.home import DEVICE_EUI, HUB_EUI, Home
+from tests.powercut.counters import Ledger
 from tests.powercut.cuts import PlannedCut, Task
 
 Fork = Callable[[int], Task | None]
@@ -50,8 +53,13 @@ class CutHome(Home):
         self.armed = False
         self.starts: list[tuple[Version, bool]] = []  # what the first stage chose, and whether as a trial
         self.cuts_made: list[str] = []
+        self.keys_made = 0  # that the hub told of
+        self.keys_before = 0  # those made before the arming
+        self.ledger = Ledger()
+        self._opened = (0, 0)
         self.first_stages = 0  # those that were cut among them: such a one may have spent a try
         self._left = list(self.cuts)
+        self._on_at = 0.0
         self._present: PlannedCut | None = None
         super().__post_init__()
 
@@ -60,6 +68,7 @@ class CutHome(Home):
     def arm(self) -> None:
         """From here on operations count."""
         self.armed = True
+        self.keys_before = self.keys_made
         self._plan()
         if self.fork is not None:
             self.disk.watch = self._watch
@@ -83,8 +92,11 @@ class CutHome(Home):
 
     def power_up(self) -> None:
         self.is_on = False
+        self._opened = self._opened_so_far
+        self.ledger.read(self.seat.traffic)
         super().power_up()
         self.is_on = True
+        self.ledger.compare(self.journal)
 
     def choose(self) -> Handover:
         """The first stage, again for every image that ends at once."""
@@ -105,6 +117,7 @@ class CutHome(Home):
         while True:
             try:
                 if not self.is_on:
+                    self.world.run(lambda: self._carry() or False, self._on_at - self.world.now)
                     self.power_up()  # the very first start included, so that it can be cut as well
                 return super().run_until(until, end - self.world.now)
             except PowerCut:
@@ -113,21 +126,44 @@ class CutHome(Home):
     def _fall(self) -> None:
         self.cuts_made.append(str(self.disk.operations[-1]))
         self.is_on = False
-        if DEVICE_EUI in self.world.seats:
+        if self._present is None or self._present.cut is Cut.POWER:
+            self.rig.boot_number += 1
+            self.world.cut_power(DEVICE_EUI)
+        else:
             self.world.detach(DEVICE_EUI)
         with suppress(PowerCut):
             self.rig.close_database()
-        if self._present is None or self._present.cut is Cut.POWER:
-            self.rig.boot_number += 1
         self._plan()
-        self.world.run(lambda: self._carry() or False, OFF_S)
+        self._on_at = self.world.now + OFF_S
+
+    def switch_off(self) -> None:
+        """The power goes now; ``run_until`` brings it back."""
+        self.is_on = False
+        self.world.cut_power(DEVICE_EUI)
+        self.disk.lose_power()
+        with suppress(PowerCut):
+            self.rig.close_database()
+        self.disk.power_on()
+        self.rig.boot_number += 1
 
     def _carry(self) -> None:
-        self.told += [one for one in self.backhaul.carry(self.world.now) if isinstance(one, Report)]
+        for one in self.backhaul.carry(self.world.now):
+            self.keys_made += isinstance(one, KeyEstablished)
+            if isinstance(one, Report):
+                self.told.append(one)
 
     def _look(self) -> bool:
         self._carry()
         return self.device.restart != ""
+
+    @property
+    def seat(self) -> Seat:
+        """The device's chip."""
+        return self.world.seats[DEVICE_EUI]
+
+    @property
+    def _opened_so_far(self) -> tuple[int, int]:
+        return self.seat.opened, self.world.seats[HUB_EUI].opened
 
     # --- what a scenario asks ---------------------------------------------------------------------------------------
 
@@ -135,6 +171,13 @@ class CutHome(Home):
     def state(self) -> State | None:
         """Where the update stands; None while the device is off."""
         return self.device._update.state if self.is_on else None
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the device is back on the HAN: the hub answers, and since the start secured frames went both ways."""
+        if not self.is_on or not self.device.hub_answers:
+            return False
+        return all(now > before for now, before in zip(self._opened_so_far, self._opened, strict=True))
 
     @property
     def outcomes(self) -> list[tuple[bool, Version]]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+from Crypto.Hash import SHA256
+from Crypto.Signature import DSS
 
 from agent.boot import slots, store
 from agent.boot.state import BootState, encode
 from agent.boot.store import COPY_OFFSETS
+from agent.gbcs.certificate import KeyUse
+from agent.gbcs.keystore import KeyStore
+from agent.gbcs.message import decode
+from agent.gbcs.protection import signed_octets
 from agent.update import database, journal, machine, outbox, staging
 from agent.update.states import State
 from agent.zigbee import joining
 from boards.virtual.stack import key_store
+from tests.home import identity
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -198,6 +205,20 @@ def accepted_counter_stored_after_the_answer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(outbox.Outbox, "take_settled", take_settled)
 
 
+def signed_anew_for_every_sending(patch: pytest.MonkeyPatch) -> None:
+    """With a signature that is not deterministic: other octets under a counter that has left before."""
+    real, keys = outbox.Outbox.to_send, KeyStore.load(identity("ppmid").device_keys)
+
+    def anew(row: journal.OutboxRow) -> journal.OutboxRow:
+        message = decode(row.message)
+        key = keys.private_key(message.originator, KeyUse.DIGITAL_SIGNING)
+        assert key is not None
+        signature = DSS.new(key, "fips-186-3", encoding="binary").sign(SHA256.new(signed_octets(message)))
+        return replace(row, message=replace(message, signature=signature).encode())
+
+    patch.setattr(outbox.Outbox, "to_send", lambda self, now: [(handle, anew(row)) for handle, row in real(self, now)])
+
+
 def chip_counter_not_reserved_ahead(patch: pytest.MonkeyPatch) -> None:
     """The chip writes NV when a reserve is used up, not before its first number leaves."""
 
@@ -235,6 +256,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(report_without_the_confirm, "ppmid-confirm", ("lost",)),
     Mutant(own_counter_stored_when_delivered, "ppmid-confirm", ("lost",)),
     Mutant(accepted_counter_stored_after_the_answer, "hcalcs-dated", ("lost",)),
+    Mutant(signed_anew_for_every_sending, "ppmid-confirm", ("lost",)),
     Mutant(chip_counter_not_reserved_ahead, "ppmid-restart", ("lost",)),
     Mutant(link_key_not_journalled, "ppmid-join", ("kill",)),
     Mutant(journalled_key_never_doubted, "ppmid-join-lag", ("lost",)),

@@ -163,7 +163,9 @@ def _judge_keys(home: CutHome) -> None:
     assert theirs is not None
     assert ours.key == theirs.key, "device and hub hold different keys"
     assert [entry.key for entry in home.seat.memory.get("link keys")] == [ours.key], "the chip's NV holds another key"
-    assert json.loads(home.journal.hub_key())["key_hash"] == mmo(ours.key).hex(), "the journal knows another key"
+    assert json.loads(home.journal.hub_key() or "{}").get("key_hash") == mmo(ours.key).hex(), (
+        "the journal knows another key"
+    )
     most = home.keys_before or 1 + len(home.cuts_made)
     assert home.keys_made <= most, f"{home.keys_made} keys were made, at most {most} were due"
     assert not home.world.reused, home.world.reused[0]

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 from tests.powercut.cuts import Task
-from tests.powercut.points import learn, take_new
+from tests.powercut.remembered import learn, take_new
 from tests.powercut.run import Result, finish, make_home
 from tests.powercut.scenarios import Scenario
 

@@ -28,7 +28,7 @@ from tests.image_factory import make_key
 from tests.powercut.cuts import Task
 from tests.powercut.downloads import Download, watch
 from tests.powercut.home import CutHome, Fork, WatchedDisk
-from tests.powercut.points import points_remembered
+from tests.powercut.remembered import starts_made_cheap
 from tests.powercut.scenarios import BY_NAME, HOUR_S, Scenario, expect
 from tests.update_rig import NEW, NEWER, image
 
@@ -76,7 +76,7 @@ def make_home(scenario: Scenario, task: Task, fork: Fork | None = None) -> CutHo
 
 def finish(scenario: Scenario, home: CutHome, result: Result) -> Result:
     """The walk, and the judgement of where it ended."""
-    with redirect_stderr(io.StringIO()), points_remembered():  # the first stage's log
+    with redirect_stderr(io.StringIO()), starts_made_cheap():  # the first stage's log
         try:
             _walk(scenario, home, result)
         except (Exception, PowerCut) as error:  # noqa: BLE001  # whatever it is, it is what the sweep looks for

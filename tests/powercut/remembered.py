@@ -1,17 +1,19 @@
-"""The curves' products are remembered: every start loads the same certificates, and seeds repeat ephemeral keys.
+"""What is dear in a start, and the same in every one: key files, and the products of key establishment's curves.
 
-They are pure, and the dearest thing in a start; what a sweep tests is not them. What a forked run had to compute goes
-back to its parent (``take_new``, ``learn``), so that the next one need not.
+The files do not lie on the disk that is cut, and the products are pure (seeds repeat the ephemeral keys too); what a
+sweep tests is neither. What a forked run had to compute goes back to its parent (``take_new``, ``learn``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partialmethod
+from functools import cache, partialmethod
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from agent.gbcs.keystore import KeyStore
 from agent.zigbee.cbke.curves import Curve
 
 METHODS = ("_multiply_tau", "_lift")
@@ -29,10 +31,14 @@ def _remembered(curve: Curve, name: str, compute: Callable[..., Any], *arguments
     return _known[call]
 
 
+_load_keys: Callable[[Path], KeyStore] = cache(KeyStore.load)  # nobody adds to a store that was loaded
+
+
 @contextmanager
-def points_remembered() -> Iterator[None]:
+def starts_made_cheap() -> Iterator[None]:
     """Inside, nothing is computed a second time."""
     with ExitStack() as stack:
+        stack.enter_context(patch.object(KeyStore, "load", _load_keys))
         for name in METHODS:
             method = partialmethod(_remembered, name, getattr(Curve, name))
             stack.enter_context(patch.object(Curve, name, method))

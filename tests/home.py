@@ -198,7 +198,7 @@ class Home:
             slot_octets=self.rig.areas[Slot.A].size_octets - 4096,
             security_counter=state.security_counter if state else 0,
             trusted_keys=self.rig.trusted,
-            journal=Journal(self.rig.open_database(), wall_clock=lambda: STARTED_UTC + self.world.now),
+            journal=self.open_journal(),
             rng=random.Random(self.seed + len(self.boots)),
             log=self._log,
             options=EndpointOptions(answers_zdo=True),
@@ -208,6 +208,10 @@ class Home:
         self.journal = base.journal
         self.world.attach(DEVICE_EUI, device)
         return device
+
+    def open_journal(self) -> Journal:
+        """As the program that has just started opens it."""
+        return Journal(self.rig.open_database(), wall_clock=lambda: STARTED_UTC + self.world.now)
 
     def open_relay(self) -> Relay | None:
         """What a program that has just started does with its pins: none here."""

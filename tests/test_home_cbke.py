@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -170,6 +171,25 @@ def test_the_journal_remembers_a_hash_and_never_the_key() -> None:
     assert key.hex() not in str(home.log)
     assert repr(key) not in str(home.log)
     assert json.loads(stored)["key_hash"] not in str(home.log)
+
+
+@pytest.mark.parametrize(
+    ("stored", "keys"),
+    [
+        (lambda text: json.dumps({**json.loads(text), "of_a_newer_program": 1}), 1),
+        (lambda text: '{"hub_eui": 1}', 2),
+        (lambda text: "[]", 2),
+        (lambda text: "no JSON", 2),
+    ],
+)
+def test_another_program_s_note_of_the_key(stored: Callable[[str], str], keys: int) -> None:
+    """After a rollback: what it added is left alone, and what cannot be read costs a new key and nothing else."""
+    home = Home(keys="suite-2")
+    assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
+    home.journal.set_hub_key(stored(home.journal.hub_key()))
+    home.restart()
+    assert home.run_until(lambda: len(home.logged("tunnel open")) == 2, 60.0)
+    assert suites(home) == [SUITE_2] * keys
 
 
 def test_a_hub_that_forgot_the_key_gets_a_new_one() -> None:

@@ -110,7 +110,9 @@ class Journal:
             raise AssertionError(f"no transition from {record.state.value} to {state.value}")
         after = replace(record, state=state, **changes)  # type: ignore[arg-type]  # the fields are checked by replace
         self._database.execute(
-            "INSERT OR REPLACE INTO journal VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO journal (id, state, update_id, file_version, total_octets, offset_octets,"
+            " image_octets, stream, slot, image_hash, activate_at_utc, version_before)"
+            " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             after.state.value,
             after.update_id,
             after.file_version,
@@ -154,7 +156,7 @@ class Journal:
 
     def set_counter(self, name: str, value: int) -> None:
         """GBCS counters have 64 unsigned bits, SQLite integers 63: so stored as text."""
-        self._database.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", name, str(value))
+        self._database.execute("INSERT OR REPLACE INTO counter (name, value) VALUES (?, ?)", name, str(value))
 
     def failed_version(self) -> int:
         """The file version whose activation failed last; 0 when none did."""
@@ -197,7 +199,8 @@ class Journal:
     def set_order(self, phase: str, order: Order) -> None:
         """Record it; a newer one replaces an older one of the same phase."""
         self._database.execute(
-            "INSERT OR REPLACE INTO activation_order VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO activation_order (phase, message, image_hash, execution_utc, update_id)"
+            " VALUES (?, ?, ?, ?, ?)",
             phase,
             order.message,
             order.image_hash,
@@ -218,7 +221,7 @@ class Journal:
 
     def set_tunnel(self, state: str) -> None:
         """Remember the open tunnel across a restart; empty forgets it."""
-        self._database.execute("INSERT OR REPLACE INTO tunnel VALUES (1, ?)", state)
+        self._database.execute("INSERT OR REPLACE INTO tunnel (id, state) VALUES (1, ?)", state)
 
     # --- key establishment ------------------------------------------------------------------------------------------
 
@@ -229,7 +232,7 @@ class Journal:
 
     def set_hub_key(self, state: str) -> None:
         """Remember it across a restart (never the key itself); empty forgets it."""
-        self._database.execute("INSERT OR REPLACE INTO hub_key VALUES (1, ?)", state)
+        self._database.execute("INSERT OR REPLACE INTO hub_key (id, state) VALUES (1, ?)", state)
 
     # --- logs -------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 from agent.boot.handover import Handover
 from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse, PpmidActivationAlert, ReceiptAlert
 from agent.image.version import Version
+from agent.update import database
+from agent.update.journal import Journal
 from agent.update.states import State
 from boards.bench.report import Report, Request
 from boards.bench.trust_center import KeyEstablished
@@ -17,9 +20,15 @@ from boards.virtual.seat import Seat
 from tests.home import DEVICE_EUI, HUB_EUI, Home
 from tests.powercut.counters import Ledger
 from tests.powercut.cuts import PlannedCut, Task
+from tests.update_rig import OLD
 
 Fork = Callable[[int], Task | None]
 OFF_S = 3.0
+OUR_SCHEMA = database.MIGRATIONS
+NEWER_SCHEMA = "CREATE TABLE newer (id INTEGER PRIMARY KEY) STRICT;" + "".join(
+    f"ALTER TABLE {table} ADD COLUMN newer TEXT NOT NULL DEFAULT '';"
+    for table in ("journal", "outbox", "activation_order", "counter", "tunnel", "event", "fact", "hub_key")
+)
 STARTS = 40  # more than any walk needs: beyond it the device is in a loop
 
 
@@ -110,6 +119,12 @@ class CutHome(Home):
                 break
         (self.world.blocked.add if version in self.deaf else self.world.blocked.discard)(DEVICE_EUI)
         return handover
+
+    def open_journal(self) -> Journal:
+        """An image that was downloaded brings a newer schema: an older one that comes back after it lives with that."""
+        newer = self.rig.running.version > OLD
+        with patch.object(database, "MIGRATIONS", (*OUR_SCHEMA, NEWER_SCHEMA) if newer else OUR_SCHEMA):
+            return super().open_journal()
 
     def run_until(self, until: Callable[[], bool], limit_s: float = 3_600.0) -> bool:
         """As in ``Home``; a device that falls is off for a moment and comes up again."""

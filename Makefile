@@ -25,7 +25,7 @@ lint: setup
 test: setup lint
 	$(BIN)/pytest -n 2
 
-# Every operation of every update cut, on both roles; about a quarter of an hour on two cores.
+# Every operation of disk and chip cut, in every join, update and rollback of both roles; a quarter of an hour on two cores.
 # With KNIFE=1 the running process as well, killed by strace at its own calls: half an hour more.
 powercut: setup
 	$(BIN)/python -m tests.powercut

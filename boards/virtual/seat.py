@@ -47,7 +47,6 @@ class Seat:
     def _wake(self) -> None:
         """The chip starts from its NV."""
         self.permit_until = 0.0
-        self.network: NetworkInfo | None = self.memory.get("network")
         self._lags = False
         self.keys = KeyStore(self._keys_changed, COUNTER_STEP)
         self.keys.load(self.memory.get("link keys") or ())
@@ -67,16 +66,20 @@ class Seat:
 
     # --- what the chip remembers
 
-    def enter(self, network: NetworkInfo) -> None:
-        """Formed or joined."""
-        self.network = network
+    @property
+    def network(self) -> NetworkInfo | None:
+        """Where the chip is; a change is in NV at once."""
+        network: NetworkInfo | None = self.memory.get("network")
+        return network
+
+    @network.setter
+    def network(self, network: NetworkInfo | None) -> None:
         self.memory.put("network", network)
 
     def forget(self) -> None:
         """Left, or about to join anew. The NWK counter stays: the network may be entered again."""
         self.network = None
         self.keys.clear()
-        self.memory.put("network", None)
         self.keep_keys()
 
     def keep_keys(self) -> None:

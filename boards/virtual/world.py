@@ -173,7 +173,7 @@ class World:
     def _form(self, seat: Seat, request: FormNetwork) -> RadioResult:
         pan_id = self._random.randrange(1, 0xFFF0) if request.pan_id is None else request.pan_id
         extended = seat.eui if request.extended_pan_id is None else request.extended_pan_id
-        seat.enter(NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR))
+        seat.network = NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR)
         return RadioResult(RadioStatus.OK, seat.network)
 
     def _join(self, seat: Seat, request: JoinNetwork) -> RadioResult:
@@ -187,10 +187,8 @@ class World:
             if hub.install_codes.get(seat.eui) != request.install_code:
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
-            seat.enter(
-                NetworkInfo(
-                    seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
-                )
+            seat.network = NetworkInfo(
+                seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
             )
             return RadioResult(RadioStatus.OK, seat.network)
         return RadioResult(RadioStatus.NO_NETWORK, detail="no network with an open permit on these channels")

@@ -1,4 +1,4 @@
-"""Virtual time's radio: what it promises of link keys, and of what a chip keeps when the power goes."""
+"""Virtual time's radio: link keys, a device that sleeps, and what a chip keeps when the power goes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from agent.events import (
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
+    LogicalType,
     PermitInstallCode,
     PermitJoin,
     RadioEvent,
@@ -18,6 +19,7 @@ from agent.events import (
     RadioStatus,
     RestoreNetwork,
     SetLinkKey,
+    SetPollRate,
 )
 from boards.virtual.chip_memory import ChipMemory
 from boards.virtual.disk import Cut, Disk, PowerCut, Survival
@@ -62,7 +64,9 @@ class Plain:
 
 
 class Lab:
-    def __init__(self, memory: ChipMemory | None = None, lag_s: float = 0.0) -> None:
+    def __init__(
+        self, kind: LogicalType = LogicalType.ROUTER, memory: ChipMemory | None = None, lag_s: float = 0.0
+    ) -> None:
         self.world = World()
         self.world.put_chip(DEVICE, memory or ChipMemory(), lag_s)
         self.hub, self.device = Plain(), Plain()
@@ -71,7 +75,7 @@ class Lab:
         self.ask(self.hub, FormNetwork(20))
         self.ask(self.hub, PermitInstallCode(DEVICE, CODE))
         self.ask(self.hub, PermitJoin(60))
-        self.ask(self.device, JoinNetwork(CODE, (20,)))
+        self.ask(self.device, JoinNetwork(CODE, (20,), kind))
 
     def ask(self, node: Plain, request: RadioRequest) -> RadioResult:
         node.to_send.append((1, request))
@@ -176,3 +180,39 @@ def test_an_item_of_nv_is_the_old_or_the_new_one(survival: Survival, cut: Cut, k
     disk.power_on()
     memory.put("item", kept)
     assert disk.operations == [], "what NV holds already is not written"
+
+
+def test_what_is_sent_to_a_sleeping_device_waits_for_its_poll_and_a_broadcast_passes_it_by() -> None:
+    lab = Lab(LogicalType.END_DEVICE)
+    lab.ask(lab.device, SetPollRate(7.5, 0.1))
+    network = lab.world.seats[DEVICE].network
+    assert network is not None
+
+    def waited_s(destination: int) -> float | None:
+        """Until the device heard it; None: within a minute it did not."""
+        sent, before = lab.world.now, len(lab.device.heard)
+        lab.hub.to_send.append((1, ApsRequest(destination, 1, 1, 0x0109, 0x19, b"x")))
+        heard = lab.world.run(lambda: len(lab.device.heard) > before, 60.0)
+        return lab.world.now - sent if heard else None
+
+    lab.world.run(lambda: False, 100.0 - lab.world.now)
+    assert waited_s(network.short_address) == pytest.approx(5.0 + lab.world.latency_s)  # the poll at 105 s
+    assert waited_s(0xFFFD) is None
+    lab.ask(lab.device, SetPollRate(0.1, 0.1))
+    waited = waited_s(network.short_address)
+    assert waited is not None
+    assert waited <= 0.1 + lab.world.latency_s
+
+
+def test_a_faster_poll_rate_fetches_what_waits_and_so_does_a_question_of_the_devices_own() -> None:
+    for request in (SetPollRate(0.1, 0.1), ApsRequest(0, 1, 1, 0x0109, 0x19, b"?")):
+        lab = Lab(LogicalType.END_DEVICE)
+        lab.ask(lab.device, SetPollRate(7.5, 0.1))
+        network = lab.world.seats[DEVICE].network
+        assert network is not None
+        lab.world.run(lambda: False, 100.0 - lab.world.now)
+        lab.hub.to_send.append((1, ApsRequest(network.short_address, 1, 1, 0x0109, 0x19, b"x")))
+        lab.world.run(lambda: False, 1.0)
+        assert lab.device.heard == []
+        lab.device.to_send.append((1, request))
+        assert lab.world.run(lambda lab=lab: bool(lab.device.heard), 0.5)  # type: ignore[misc]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from boards.virtual.disk import Disk, Survival
+from boards.virtual.disk import Disk, MediumFault, Survival
 
 AREA = "chip"
 
@@ -34,13 +34,21 @@ class ChipMemory:
         """Change an item. Raises PowerCut where the power goes, or the host's process ends, at this moment."""
         if self._items.get(item) == value:
             return
-        if self._disk is not None and self._disk.begin(AREA, f"keep {item}"):
+        if self._disk is not None and self._interrupted(self._disk, item):
             self._changing = (item, value)
             try:
                 self._disk.interrupt()
             finally:
                 self._finish()  # what is left of it: a kill does not reach the chip
         self._items[item] = value
+
+    @staticmethod
+    def _interrupted(disk: Disk, item: str) -> bool:
+        """Whether the power goes in this change; a medium that fails is the disk's, the chip has one of its own."""
+        try:
+            return disk.begin(AREA, f"keep {item}")
+        except MediumFault:
+            return False
 
     def lose_power(self, survival: Survival, choose: random.Random) -> None:
         """The interrupted change was made, or was not."""

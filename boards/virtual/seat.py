@@ -7,13 +7,15 @@ network is in NV before a join is answered (``boards.znp.network`` waits for the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.events import ApsRequest, NetworkInfo
+from agent.events import ApsRequest, LogicalType, NetworkInfo, SetPollRate
 from agent.ports import Node
 from boards.virtual.chip_memory import ChipMemory
 from boards.virtual.stack.key_store import KeyStore, ReservedCounter
 
+Z_STACK_RATE = SetPollRate(1.0, 0.1)  # of a sleepy chip that was told none
 COUNTER_STEP = 100  # fewer than the emulated chip reserves: a walk of some hundred frames comes by several
 
 
@@ -41,12 +43,16 @@ class Seat:
         self.life = 0  # what a chip had begun when its power went is not done
         self.install_codes: dict[int, bytes] = {}
         self.traffic: list[ApsRequest] = []
+        self.poll_rates: list[tuple[float, SetPollRate]] = []  # with the time when each was set
         self.opened = 0  # frames taken under a link key
         self._wake()
 
     def _wake(self) -> None:
         """The chip starts from its NV."""
         self.permit_until = 0.0
+        self.poll_rate = Z_STACK_RATE
+        self.answer_poll = 0.0  # when it polls because something went out or came in
+        self.mailbox: list[Callable[[], None]] = []  # what waits for the next poll
         self._lags = False
         self.keys = KeyStore(self._keys_changed, COUNTER_STEP)
         self.keys.load(self.memory.get("link keys") or ())
@@ -75,6 +81,11 @@ class Seat:
     @network.setter
     def network(self, network: NetworkInfo | None) -> None:
         self.memory.put("network", network)
+
+    @property
+    def sleeps(self) -> bool:
+        """A sleepy end device?"""
+        return self.network is not None and self.network.logical_type is LogicalType.END_DEVICE
 
     def forget(self) -> None:
         """Left, or about to join anew. The NWK counter stays: the network may be entered again."""

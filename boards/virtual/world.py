@@ -2,7 +2,8 @@
 
 What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
 latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not), and who can read
-whom: a frame with APS security arrives only where both sides have set the same link key for each other. Each frame
+whom: a frame with APS security arrives only where both sides have set the same link key for each other. An end device
+sleeps: what is sent to it waits for its next poll, and broadcasts pass it by. Each frame
 bears a NWK frame counter, and a secured one an APS frame counter; a chip takes none twice, keeps network, keys and
 counters over a loss of power (``boards.virtual.seat``), and ``reused`` tells of every counter that left a second time.
 What it does not: MAC, NWK and APS frames, their encryption, acknowledgements with counters of their own, routing; those
@@ -33,6 +34,7 @@ from agent.events import (
     RadioStatus,
     RestoreNetwork,
     SetLinkKey,
+    SetPollRate,
     format_eui,
 )
 from agent.ports import Node
@@ -41,7 +43,7 @@ from boards.virtual.seat import Seat, Secured
 
 OK = RadioResult(RadioStatus.OK)
 DEVICE_ANNCE = 0x0013
-CAPABILITY_ROUTER = 0x8E  # FFD, mains, receiver on when idle, allocate address
+CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # FFD, mains, receiver on when idle: or none
 CHIP_ANSWER_S = 0.002  # a chip's own work, without air
 
 
@@ -129,6 +131,8 @@ class World:
     def _execute(self, seat: Seat, handle: int, request: RadioRequest) -> None:
         if isinstance(request, ApsRequest):
             seat.traffic.append(request)
+            seat.answer_poll = self.now + seat.poll_rate.answer_s
+            self._plan_poll(seat)
             self._send(seat, handle, request)
         else:
             generation = seat.generation
@@ -159,6 +163,11 @@ class World:
             case SetLinkKey():
                 seat.set_link_key(request.eui, request.key)
                 self._by_chip(seat, seat.lag_s, seat.keep_keys)
+                result = OK
+            case SetPollRate():
+                seat.poll_rate = request
+                seat.poll_rates.append((self.now, request))
+                self._plan_poll(seat)
                 result = OK
             case _:
                 result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
@@ -198,7 +207,7 @@ class World:
         if seat.network is None:
             return
         body = seat.network.short_address.to_bytes(2, "little") + seat.eui.to_bytes(8, "little")
-        payload = bytes([0]) + body + bytes([CAPABILITY_ROUTER])
+        payload = bytes([0]) + body + bytes([CAPABILITY[seat.network.logical_type]])
         announce = ApsRequest(0xFFFD, 0, 0, 0, DEVICE_ANNCE, payload, aps_ack=False)
         self._broadcast(seat, announce)
 
@@ -220,17 +229,43 @@ class World:
         secured = self._secure(seat, target.eui if target is not None and request.aps_security else None)
         arrives = target is not None and self._random.random() >= self.loss
         arrives = arrives and target is not None and target.opens(seat.eui, secured, aps_security=request.aps_security)
-        if target is not None and arrives:
-            self._deliver(seat, target, request)
         acknowledged = arrives and target is not None and target.node is not None and self._random.random() >= self.loss
         heard = acknowledged or not request.aps_ack
         result = OK if heard else RadioResult(RadioStatus.NOT_ACKNOWLEDGED)
-        self._later(2 * self.latency_s, lambda: self._done(seat, generation, handle, result))
+
+        def arrive() -> None:
+            if target is not None and arrives:
+                self._deliver(seat, target, request)
+            self._later(2 * self.latency_s, lambda: self._done(seat, generation, handle, result))
+
+        if target is not None and target.sleeps:
+            target.mailbox.append(arrive)
+            self._plan_poll(target)
+        else:
+            arrive()
+
+    def _plan_poll(self, seat: Seat) -> None:
+        """A sleepy device polls at every multiple of its period, and soon after something went out or came in."""
+        if not seat.sleeps or not seat.mailbox:
+            return
+        period_s = seat.poll_rate.period_s
+        regular = (self.now // period_s + 1) * period_s
+        soon = seat.answer_poll >= self.now
+        self._later((min(regular, seat.answer_poll) if soon else regular) - self.now, lambda: self._poll(seat))
+
+    def _poll(self, seat: Seat) -> None:
+        """Fetch what there is; a poll that was planned twice finds nothing the second time."""
+        waiting, seat.mailbox = seat.mailbox, []
+        if waiting:
+            seat.answer_poll = self.now + seat.poll_rate.answer_s
+        for arrive in waiting:
+            arrive()
 
     def _broadcast(self, seat: Seat, request: ApsRequest) -> None:
         secured = self._secure(seat, None)
         for target in self.seats.values():
-            reached = target is not seat and self._same_network(seat, target) and self._random.random() >= self.loss
+            hears = target is not seat and not target.sleeps and self._same_network(seat, target)
+            reached = hears and self._random.random() >= self.loss
             if reached and target.opens(seat.eui, secured, aps_security=False):
                 self._deliver(seat, target, request)
 

@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "factory-reset": ("agent.cli.factory_reset", "Forget the network, the journal or everything."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
     "board": ("agent.cli.board", "What machine this is, which radio answers, whether the pins are wired."),
-    "flash": ("agent.cli.flash", "Program the radio over its serial bootloader."),
+    "flash": ("agent.cli.flash", "Program the radio, make SD cards, provision devices."),
     "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
 }
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint powercut bench clean
+.PHONY: setup demo test lint powercut bench machine-test clean
 
 setup: $(VENV)/.ready
 
@@ -34,6 +34,11 @@ powercut: setup
 # Speed, CPU and memory as ratios within one run; RAUC and SWUpdate beside it where they are installed. Two minutes.
 bench: setup
 	$(BIN)/python -m tests.bench
+
+# A card made by flash sd, booted under QEMU with systemd and the real units, updated over the air, reset, powered off.
+# As root. build/machine keeps the system between runs, and the logs of the last one.
+machine-test: setup
+	$(BIN)/python -m tests.machine
 
 clean:
 	rm -rf $(VENV) build dist demo

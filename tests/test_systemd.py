@@ -174,7 +174,7 @@ def test_sysusers_and_tmpfiles_are_taken(tmp_path: Path) -> None:
 
 def test_exit_codes_are_the_code_s() -> None:
     service = read_service()
-    assert service["RestartForceExitStatus"] == str(EXIT_RESTART)
+    assert service["RestartForceExitStatus"] == service["SuccessExitStatus"] == str(EXIT_RESTART)
     assert service["RestartPreventExitStatus"].split() == [str(EXIT_USAGE), str(EXIT_NOTHING_RUNS)]
     assert set(FINAL_EXIT_CODES) == {0, EXIT_USAGE, EXIT_NOTHING_RUNS}
 

@@ -131,7 +131,7 @@ class Watchdog:
 
 def service_result(exit_code: int) -> str:
     """systemd.exec(5), $SERVICE_RESULT: what is known of how the run ended."""
-    if exit_code == EXIT_OK:
+    if exit_code in (EXIT_OK, EXIT_RESTART):  # the unit's SuccessExitStatus
         return "success"
     return "signal" if exit_code < 0 else "exit-code"
 

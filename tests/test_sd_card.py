@@ -25,7 +25,7 @@ import pytest
 from agent.cli import main
 from agent.errors import EXIT_OK, EXIT_REFUSED, EXIT_STORAGE, EXIT_USAGE
 from agent.image.version import Version
-from flash.image_sign import ImageFacts
+from flash.image_sign import ImageFacts, sign_image
 from flash.sd import card as card_module
 from flash.sd.ext4 import Ext4
 from flash.sd.fat import FatFiles
@@ -39,6 +39,7 @@ from tests.wheels import make_wheelhouse
 
 UART = "/dev/ttyAMA0"
 VERSION = Version(1, 0, 4)
+SMALL = ("--data-size", "16M")
 SAYS = "import os, sys\nprint('runs as', os.getuid(), 'with', sys.argv[1:], flush=True)\n"
 
 
@@ -97,50 +98,64 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]
 @pytest.fixture
 def bench(tmp_path: Path, images: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    device = make_device(tmp_path, "ppmid")
-    device.write_config(UART)
-    firmware = tmp_path / "firmware.bin"
-    firmware.write_bytes(program(SAYS, "cp311-base1"))
-    wheelhouse = make_wheelhouse(tmp_path / "wheels", "x86_64", "aarch64")
-    yield Bench(tmp_path, images["bookworm"], device, firmware, wheelhouse)
+    yield make_bench(tmp_path, images["bookworm"])
     shutil.rmtree(tmp_path / "out", ignore_errors=True)  # hundreds of megaoctets, though sparse
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, images: dict[str, Path]) -> Iterator[Bench]:
+    """One card for all who only look. No PARTUUID of it may stand twice on a machine that tests in parallel."""
+    bench = make_bench(tmp_path_factory.mktemp("made"), images["bookworm"])
+    assert bench.make("--seed", os.urandom(4).hex()) == EXIT_OK
+    yield bench
+    shutil.rmtree(bench.folder)
+
+
+def make_bench(folder: Path, image: Path) -> Bench:
+    device = make_device(folder, "ppmid")
+    device.write_config(UART)
+    firmware = folder / "firmware.bin"
+    firmware.write_bytes(program(SAYS, "cp311-base1"))
+    return Bench(folder, image, device, firmware, make_wheelhouse(folder / "wheels", "x86_64", "aarch64"))
+
+
+def zip_of(source: str) -> bytes:
+    payload = io.BytesIO()
+    with zipfile.ZipFile(payload, "w") as archive:
+        archive.writestr("__main__.py", source)
+    return payload.getvalue()
 
 
 def program(source: str, base_abi: str) -> bytes:
     """A Manufacturer Image whose payload runs."""
-    payload = io.BytesIO()
-    with zipfile.ZipFile(payload, "w") as archive:
-        archive.writestr("__main__.py", source)
-    return imgtool_image(payload.getvalue(), ImageFacts(version=VERSION, base_abi=base_abi, security_counter=3))
+    return imgtool_image(zip_of(source), ImageFacts(version=VERSION, base_abi=base_abi, security_counter=3))
 
 
 # --- what is on it ----------------------------------------------------------------------------------------------------
 
 
-def test_a_card_has_everything_that_the_first_boot_needs(bench: Bench) -> None:
-    assert bench.make() == EXIT_OK
-    layout, root = bench.layout(), bench.root()
+def test_a_card_has_everything_that_the_first_boot_needs(made: Bench) -> None:
+    layout, root = made.layout(), made.root()
     assert [one.number for one in layout.partitions] == [1, 2, 3, 5, 6, 7, 8]
     root.check()
-    assert bench.left_over() == ["card.img"]
+    assert made.left_over() == ["card.img"]
     base = "/opt/han-agent/lib/python3.11/site-packages"
-    assert bench.read(f"{base}/native/__init__.py") == "ARCH = 'aarch64'\n", "wheels of another processor"
-    assert bench.read("/opt/han-agent/bin/han-agent").startswith("#!/opt/han-agent/bin/python\n")
-    assert "include-system-site-packages = true" in bench.read("/opt/han-agent/pyvenv.cfg")
-    assert str(sys.prefix) not in bench.read(f"{base}/han_agent-1.0.dist-info/RECORD")
-    assert "WantedBy=multi-user.target" in bench.read("/etc/systemd/system/han-agent.service")
+    assert made.read(f"{base}/native/__init__.py") == "ARCH = 'aarch64'\n", "wheels of another processor"
+    assert made.read("/opt/han-agent/bin/han-agent").startswith("#!/opt/han-agent/bin/python\n")
+    assert "include-system-site-packages = true" in made.read("/opt/han-agent/pyvenv.cfg")
+    assert str(sys.prefix) not in made.read(f"{base}/han_agent-1.0.dist-info/RECORD")
+    assert "WantedBy=multi-user.target" in made.read("/etc/systemd/system/han-agent.service")
     links = ["/etc/systemd/system/multi-user.target.wants/han-agent.service", "/opt/han-agent/bin/python"]
     assert set(root.stat(links)) == set(links)
-    assert "RuntimeWatchdogSec" in bench.read("/etc/systemd/system.conf.d/han-agent-watchdog.conf")
+    assert "RuntimeWatchdogSec" in made.read("/etc/systemd/system.conf.d/han-agent-watchdog.conf")
 
 
-def test_device_toml_names_the_partitions_and_keeps_the_rest(bench: Bench) -> None:
-    assert bench.make() == EXIT_OK
-    disk_id = bench.layout().disk_id
-    given = tomllib.loads(bench.device.config.read_text(encoding="utf-8"))
-    made = tomllib.loads(bench.read("/etc/han-agent/device.toml"))
-    assert made.pop("base_abi") == "cp311-base1"
-    assert made.pop("storage") == {
+def test_device_toml_names_the_partitions_and_keeps_the_rest(made: Bench) -> None:
+    disk_id = made.layout().disk_id
+    given = tomllib.loads(made.device.config.read_text(encoding="utf-8"))
+    table = tomllib.loads(made.read("/etc/han-agent/device.toml"))
+    assert table.pop("base_abi") == "cp311-base1"
+    assert table.pop("storage") == {
         "slot_a": f"PARTUUID={disk_id}-05",
         "slot_b": f"PARTUUID={disk_id}-06",
         "boot_state": f"PARTUUID={disk_id}-07",
@@ -148,13 +163,13 @@ def test_device_toml_names_the_partitions_and_keeps_the_rest(bench: Bench) -> No
         "keys": "/etc/han-agent/keys",
     }
     given.pop("storage")
-    assert made == given
-    assert f"PARTUUID={disk_id}-08  /var/lib/han-agent  ext4" in bench.read("/etc/fstab")
-    rules = bench.read("/etc/udev/rules.d/61-han-agent-slots.rules")
+    assert table == given
+    assert f"PARTUUID={disk_id}-08  /var/lib/han-agent  ext4" in made.read("/etc/fstab")
+    rules = made.read("/etc/udev/rules.d/61-han-agent-slots.rules")
     assert [f'"{disk_id}-0{number}", GROUP="han-agent", MODE="0660"' in rules for number in (5, 6, 7, 8)] == [
         True, True, True, False,
     ]  # fmt: skip
-    drop_in = bench.read("/etc/systemd/system/han-agent.service.d/partitions.conf")
+    drop_in = made.read("/etc/systemd/system/han-agent.service.d/partitions.conf")
     escaped = subprocess.run(
         ["systemd-escape", "--path", "--suffix=device", f"/dev/disk/by-partuuid/{disk_id}-05"],
         capture_output=True, text=True, check=True,
@@ -162,20 +177,18 @@ def test_device_toml_names_the_partitions_and_keeps_the_rest(bench: Bench) -> No
     assert f"Wants={escaped} " in drop_in
 
 
-def test_the_disk_gets_an_identifier_of_its_own_and_root_is_found_by_it(bench: Bench) -> None:
-    assert bench.make() == EXIT_OK
-    disk_id = bench.layout().disk_id
-    for text in (bench.boot_file("cmdline.txt"), bench.read("/etc/fstab")):
+def test_the_disk_gets_an_identifier_of_its_own_and_root_is_found_by_it(made: Bench) -> None:
+    disk_id = made.layout().disk_id
+    for text in (made.boot_file("cmdline.txt"), made.read("/etc/fstab")):
         assert DISK_ID not in text
         assert f"PARTUUID={disk_id}-02" in text
 
 
-def test_the_uart_is_the_radio_s(bench: Bench) -> None:
-    assert bench.make() == EXIT_OK
-    config = bench.boot_file("config.txt")
-    assert config.endswith("[all]\n# han-agent: the radio's UART\nenable_uart=1\ndtoverlay=disable-bt\n")
+def test_the_uart_is_the_radio_s(made: Bench) -> None:
+    config = made.boot_file("config.txt")
+    assert config.endswith("# han-agent: the radio's UART\n[all]\nenable_uart=1\ndtoverlay=disable-bt\n")
     assert "[cm4]\notg_mode=1" in config
-    assert bench.boot_file("cmdline.txt").startswith("console=tty1 ")
+    assert made.boot_file("cmdline.txt").startswith("console=tty1 ")
 
 
 def test_a_stick_leaves_the_uart_and_its_console_alone(bench: Bench) -> None:
@@ -185,10 +198,9 @@ def test_a_stick_leaves_the_uart_and_its_console_alone(bench: Bench) -> None:
     assert bench.boot_file("cmdline.txt").startswith("console=serial0,115200 ")
 
 
-def test_bookworm_does_not_expand_and_still_makes_its_ssh_keys(bench: Bench) -> None:
-    assert bench.make() == EXIT_OK
-    assert "init=" not in bench.boot_file("cmdline.txt")
-    assert bench.root().stat([card_module.SSH_KEYS_LINK])
+def test_bookworm_does_not_expand_and_still_makes_its_ssh_keys(made: Bench) -> None:
+    assert "init=" not in made.boot_file("cmdline.txt")
+    assert made.root().stat([card_module.SSH_KEYS_LINK])
 
 
 def test_trixie_does_not_expand_nor_change_its_identifier(bench: Bench, images: dict[str, Path]) -> None:
@@ -230,6 +242,29 @@ def test_a_machine_without_a_boot_partition_and_pins_of_its_own(bench: Bench) ->
     assert not bench.root().stat(["/etc/systemd/system.conf.d"])
     made = tomllib.loads(bench.read("/etc/han-agent/device.toml"))
     assert made["board"] == {"profile": "virtual", "pins": "/var/lib/han-agent/pins"}
+
+
+def test_a_list_of_devices_becomes_a_card_each(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a lab does it: the devices first, then a firmware signed with the manufacturer's key, then the cards."""
+    (bench.folder / "lot.csv").write_text("eui,role\n02DB000000000031,ppmid\n02DB000000000032,ppmid\n")
+    made = bench.folder / "made"
+    words = ["flash", "provision", "--csv", str(bench.folder / "lot.csv"), "--output", str(made)]
+    assert main(words) == EXIT_OK
+    facts = ImageFacts(version=VERSION, base_abi="cp311-base1", security_counter=3)
+    bench.firmware.write_bytes(sign_image(zip_of(SAYS), made / "manufacturer" / "manufacturer.pem", facts))
+    cards = ["--image", str(bench.image), "--wheelhouse", str(bench.wheelhouse), "--firmware", str(bench.firmware)]
+    assert main([*words, *cards]) == EXIT_USAGE
+    assert "02DB000000000031 has no profile" in capsys.readouterr().err
+    cards += ["--profile", "raspberry-pi-5", "--data-size", "16M", "--json"]
+    assert main([*words, *cards]) == EXIT_OK
+    capsys.readouterr()
+    assert main([*words, *cards]) == EXIT_OK, "a second time nothing is made"
+    told = json.loads(capsys.readouterr().out)
+    assert [one["kept"] for one in told["devices"]] == [True, True]
+    facts_of = [card_module.read_facts(Path(card)) for card in told["cards"]]
+    assert [facts["eui"] for facts in facts_of] == ["02DB000000000031", "02DB000000000032"]
+    assert len({read_table(Path(card)).disk_id for card in told["cards"]}) == 2
+    shutil.rmtree(made / "cards")
 
 
 # --- again, and when it fails -----------------------------------------------------------------------------------------
@@ -345,6 +380,10 @@ def test_a_failure_in_the_middle_leaves_nothing(bench: Bench, step: str) -> None
     with pytest.raises(KeyboardInterrupt):
         card_module.build_card(inputs, bench.output, show)
     assert bench.left_over() == []
+
+
+def test_what_a_run_left_that_lost_its_power_is_in_nobody_s_way(bench: Bench) -> None:
+    bench.output.parent.mkdir()
     bench.output.with_name(".card.img.partial").write_bytes(b"left by a run that lost its power")
     assert bench.make() == EXIT_OK
     assert bench.left_over() == ["card.img"]
@@ -380,11 +419,11 @@ def mounted(device: str, folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         run("umount", str(folder))
+        folder.rmdir()
 
 
-def test_mounted_it_is_owned_as_it_should_be(bench: Bench) -> None:
-    assert bench.make() == EXIT_OK
-    with attached(bench.output) as disk, mounted(f"{disk}p2", bench.folder / "root") as root:
+def test_mounted_it_is_owned_as_it_should_be(made: Bench) -> None:
+    with attached(made.output) as disk, mounted(f"{disk}p2", made.folder / "root") as root:
         user = next(line.split(":") for line in (root / "etc/passwd").read_text().splitlines() if "han-agent" in line)
         uid, gid = int(user[2]), int(user[3])
         groups = dict(line.split(":x:") for line in (root / "etc/group").read_text().splitlines())
@@ -405,16 +444,15 @@ def test_mounted_it_is_owned_as_it_should_be(bench: Bench) -> None:
         found = {name: (root / name).stat() for name in wanted}
         assert {name: (stat.S_IMODE(of.st_mode), of.st_uid, of.st_gid) for name, of in found.items()} == wanted
         assert (root / "usr/local/bin/han-agent").readlink() == Path("/opt/han-agent/bin/han-agent")
-        with mounted(f"{disk}p8", bench.folder / "data") as data:
+        with mounted(f"{disk}p8", made.folder / "data") as data:
             of = data.stat()
             assert (stat.S_IMODE(of.st_mode), of.st_uid, of.st_gid) == (0o750, uid, gid)
     assert "han-card" not in Path("/proc/mounts").read_text()
 
 
-def test_the_first_stage_starts_from_the_card(bench: Bench) -> None:
+def test_the_first_stage_starts_from_the_card(made: Bench) -> None:
     """With the card's own /etc, through its PARTUUIDs, the program in slot A: only the processor is this machine's."""
-    assert bench.make() == EXIT_OK
-    with attached(bench.output) as disk, mounted(f"{disk}p2", bench.folder / "root") as root:
+    with attached(made.output) as disk, mounted(f"{disk}p2", made.folder / "root") as root:
         first_stage = f"{sys.executable} -I -m agent.boot.first_stage --config /etc/han-agent/device.toml"
         script = f"mount --bind {root}/etc /etc && exec {first_stage}"
         done = subprocess.run(
@@ -427,12 +465,12 @@ def test_the_first_stage_starts_from_the_card(bench: Bench) -> None:
 
 
 def test_a_card_in_a_reader_is_written_whole(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.make() == EXIT_OK
+    assert bench.make(*SMALL) == EXIT_OK
     medium = bench.folder / "out" / "medium"
     with medium.open("wb") as file:
         file.truncate(2 * 2**30)
     with attached(medium, partitions=False) as disk:
-        words = ["flash", "sd", *_options(bench), "--device", disk, "--yes"]
+        words = ["flash", "sd", *_options(bench), "--device", disk, "--yes", *SMALL]
         assert main(words) == EXIT_USAGE
         assert "hardly a card; --i-know if it is the one" in capsys.readouterr().err
         assert main([*words, "--i-know"]) == EXIT_OK

@@ -143,6 +143,10 @@ def _show(bar: Progress) -> Show:
     return show
 
 
+def no_show(_step: str, _done: int, _total: int) -> None:
+    """Nobody looks."""
+
+
 def card_facts(card: Card) -> dict[str, object]:
     """For scripts."""
     layout = card.layout

@@ -43,8 +43,8 @@ def edit_config(text: str, lines: list[str]) -> str:
     """config.txt with ``lines`` for every model, at its end."""
     if not lines:
         return text
-    wanted = "\n".join(["[all]", _MARK, *lines]) + "\n"
-    kept = text.split("\n[all]\n" + _MARK, maxsplit=1)[0].rstrip("\n")
+    wanted = "\n".join([_MARK, "[all]", *lines]) + "\n"
+    kept = text.removesuffix(wanted).rstrip("\n")
     return f"{kept}\n\n{wanted}" if kept else wanted
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agent.cli.demo_text import Screen
-from agent.errors import HanError
+from agent.errors import EXIT_USAGE, HanError
 from boards.bench.demo.play import Said
 from boards.bench.demo.prepare import MARKER
 from tests.machine.base import check_tools
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         check_tools()
     except HanError as error:
         print(error, file=sys.stderr)
-        return error.exit_code
+        return EXIT_USAGE
     folder = Path(tempfile.mkdtemp(prefix="han-"))  # a control socket's path may have 107 octets only
     try:
         (folder / MARKER).touch()

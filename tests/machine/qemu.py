@@ -59,7 +59,7 @@ class Machine(Running):
         with _connect(self.folder / "shell.sock") as line:
             line.settimeout(1.0)
             # A shell that edits no lines; what it echoes of this must not look like the begin or the end.
-            words = f"echo 'begin:'; {{ {command}; }} 2>&1; code=$?; echo; echo 'end:' $code"
+            words = f"echo 'begin:'; {{ {command}\n}} 2>&1; code=$?; echo; echo 'end:' $code"
             line.sendall(f"\nexec sh\nstty -echo; PS1=\n{words}\n".encode())
             heard = ""
             end = time.monotonic() + limit_s

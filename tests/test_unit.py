@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_factory import steady
 
-from agent.boot.first_stage import EXIT_NOTHING_RUNS
 from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
 from boards.virtual.unit import (
     Restart,
@@ -56,13 +55,14 @@ def test_a_long_run_forgets_the_crashes_before() -> None:
     assert policy.after_end(1, 7.0) == Restart(1.0)
 
 
-@pytest.mark.parametrize("code", [EXIT_OK, EXIT_USAGE, EXIT_NOTHING_RUNS])
+@pytest.mark.parametrize("code", [EXIT_OK, EXIT_USAGE])
 def test_what_another_start_cannot_mend_stops(code: int) -> None:
     policy = RestartPolicy(LIMITS)
     policy.note_start(0.0)
     end = policy.after_end(code, 1.0)
     assert isinstance(end, Stop)
     assert end.exit_code == code
+    assert policy.after_end(code, 1.0, on_trial=True) == Restart(1.0), "a trial must come to its end"
 
 
 def test_a_storage_error_is_tried_again() -> None:
@@ -91,7 +91,7 @@ def test_a_loop_of_starts_is_given_up_and_slow_ones_never(ends: list[tuple[int, 
 
 
 def test_results_are_in_systemd_s_words() -> None:
-    assert [service_result(code) for code in (0, 75, 3, -9)] == ["success", "success", "exit-code", "signal"]
+    assert [service_result(code) for code in (0, 75, -9)] == ["success", "exit-code", "signal"]
 
 
 def test_the_command_is_the_first_stage_s() -> None:
@@ -154,7 +154,7 @@ def test_it_starts_again_and_tells_how_the_last_run_ended() -> None:
     with unit(COUNT + ends) as process:
         out, err = process.communicate(timeout=30)
     lines = [line.split() for line in out.splitlines()]
-    assert [line[:2] for line in lines] == [["0", "none"], ["1", "success"], ["2", "signal"]]
+    assert [line[:2] for line in lines] == [["0", "none"], ["1", "exit-code"], ["2", "signal"]]
     assert process.returncode == 0
     assert err.splitlines() == [
         "unit: the image was ended by signal 9; next start in 0.01 s",

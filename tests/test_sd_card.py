@@ -25,10 +25,13 @@ import pytest
 from agent.cli import main
 from agent.errors import EXIT_OK, EXIT_REFUSED, EXIT_STORAGE, EXIT_USAGE
 from agent.image.version import Version
+from boards.raspberry_pi.profile import Profile
 from flash.image_sign import ImageFacts, sign_image
 from flash.sd import card as card_module
+from flash.sd import root_files
 from flash.sd.ext4 import Ext4
 from flash.sd.fat import FatFiles
+from flash.sd.inputs import Inputs
 from flash.sd.layout import Layout, Part
 from flash.sd.table import read_table
 from tests.block_disk import run
@@ -200,7 +203,7 @@ def test_a_stick_leaves_the_uart_and_its_console_alone(bench: Bench) -> None:
 
 def test_bookworm_does_not_expand_and_still_makes_its_ssh_keys(made: Bench) -> None:
     assert "init=" not in made.boot_file("cmdline.txt")
-    assert made.root().stat([card_module.SSH_KEYS_LINK])
+    assert made.root().stat([root_files.SSH_KEYS_LINK])
 
 
 def test_trixie_does_not_expand_nor_change_its_identifier(bench: Bench, images: dict[str, Path]) -> None:
@@ -356,7 +359,7 @@ def test_bad_input_is_told_and_leaves_nothing(
 def test_a_root_without_room_is_told_with_the_remedy(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(card_module, "ROOT_RESERVE_OCTETS", 400 * 2**20)
+    monkeypatch.setattr(root_files, "RESERVE_OCTETS", 400 * 2**20)
     assert bench.make() == EXIT_STORAGE
     assert "give it more with --root-size" in capsys.readouterr().err
     assert bench.left_over() == []
@@ -365,9 +368,9 @@ def test_a_root_without_room_is_told_with_the_remedy(
 
 @pytest.mark.parametrize("step", ["copy", "partitions", "agent", "root", "data"])
 def test_a_failure_in_the_middle_leaves_nothing(bench: Bench, step: str) -> None:
-    inputs = card_module.Inputs(
+    inputs = Inputs(
         image=bench.image,
-        profile=card_module.Profile(title="a board", driver="rpi-gpio"),
+        profile=Profile(title="a board", driver="rpi-gpio"),
         identity=bench.device.config,
         firmware=bench.firmware,
         wheelhouse=bench.wheelhouse,

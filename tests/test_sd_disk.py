@@ -76,16 +76,16 @@ def test_the_person_types_which_disk_it_is(typed: str, written: bool, monkeypatc
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: typed)
     if written:
-        flash_sd._ask(CARD)
+        flash_sd._ask(CARD, "raspios.img")
     else:
         with pytest.raises(SettingsError, match="nothing was written"):
-            flash_sd._ask(CARD)
+            flash_sd._ask(CARD, "raspios.img")
 
 
 def test_without_a_terminal_nobody_is_asked_and_nothing_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(SettingsError, match="--yes if this is the disk"):
-        flash_sd._ask(CARD)
+        flash_sd._ask(CARD, "raspios.img")
 
 
 def test_the_disk_of_this_machine_is_known_as_such() -> None:

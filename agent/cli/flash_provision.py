@@ -15,7 +15,8 @@ from flash.key_folder import make_folder, write_file
 from flash.provision.devices import Made, hub_toml, make_devices
 from flash.provision.labels import label_page
 from flash.provision.rows import Defaults, ListError, Row, make_row, read_list
-from flash.sd.card import Card, Inputs, build_card
+from flash.sd.card import Card, build_card
+from flash.sd.inputs import Inputs
 from flash.sd.layout import Wishes
 
 FROM_OPTIONS = "--device"

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from agent.assembly import check_identity
 from agent.errors import EXIT_OK, SettingsError
 from boards.raspberry_pi.profile import load_profile
-from flash.sd.card import Card, Inputs, build_card
+from flash.sd.card import Card, build_card
 from flash.sd.device import read_device
 from flash.sd.disk import Disk, find_disk, judge_disk, write_disk
+from flash.sd.inputs import Inputs
 from flash.sd.layout import Table, Wishes
 from flash.sd.source import Show
 
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     with _bar(args.json) as bar:
         show = _show(bar)
         card = _to_device(args, inputs, show) if args.device else build_card(inputs, args.output, show)
+        _finish(bar)
     print(json.dumps(card_facts(card)) if args.json else card_text(card))
     return EXIT_OK
 
@@ -73,7 +75,7 @@ def _to_device(args: argparse.Namespace, inputs: Inputs, show: Show) -> Card:
     """Looked at twice: a desktop may mount a card while its image is made."""
     judge_disk(find_disk(args.device), 0, i_know=args.i_know)
     if not args.yes:
-        _ask(find_disk(args.device))
+        _ask(find_disk(args.device), f"{inputs.image.name} with {inputs.firmware.name} for {inputs.identity}")
     with tempfile.TemporaryDirectory(prefix="han-card-") as folder:
         card = build_card(inputs, Path(folder) / "card.img", show)
         disk = find_disk(args.device)
@@ -82,10 +84,11 @@ def _to_device(args: argparse.Namespace, inputs: Inputs, show: Show) -> Card:
     return replace(card, path=args.device)
 
 
-def _ask(disk: Disk) -> None:
+def _ask(disk: Disk, what: str) -> None:
     """Raises SettingsError unless the person at the terminal types what disk it is."""
     lost = f"with {', '.join(disk.partitions)}" if disk.partitions else "with no partitions"
     print(f"{disk.path}: {disk.phrase}, {disk.transport or disk.kind}, {lost}. All that is on it will be lost.")
+    print(f"What it gets: {what}")
     if not sys.stdin.isatty():
         raise SettingsError("there is no terminal to ask at: --yes if this is the disk")
     if input(f"Type {disk.phrase!r} to write it: ").strip() != disk.phrase:
@@ -135,12 +138,18 @@ def _show(bar: Progress) -> Show:
 
     def show(step: str, done: int, total: int) -> None:
         if step not in tasks:
-            for task in tasks.values():
-                bar.update(task, completed=1, total=1)
-            tasks[step] = bar.add_task(STEPS[step], total=total)
-        bar.update(tasks[step], completed=done, total=total)
+            _finish(bar)
+            tasks[step] = bar.add_task(STEPS[step], total=None)
+        if done:
+            bar.update(tasks[step], completed=done, total=total)
 
     return show
+
+
+def _finish(bar: Progress) -> None:
+    """What is behind us is done; most steps cannot tell how far they are."""
+    for task in bar.tasks:
+        bar.update(task.id, completed=1, total=1)
 
 
 def no_show(_step: str, _done: int, _total: int) -> None:

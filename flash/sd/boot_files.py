@@ -15,6 +15,7 @@ Sources: RPi-Distro/raspi-config ``init_resize.sh``; RPi-Distro/raspberrypi-sys-
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 EXPANSION = re.compile(r"init=/usr/lib/(raspi-config/init_resize\.sh|raspberrypi-sys-mods/firstboot)|resize")
 SERIAL_CONSOLE = re.compile(r"console=(serial0|ttyAMA0|ttyS0)(,\S*)?")
@@ -55,7 +56,7 @@ def edit_fstab(text: str, partuuid: str) -> str:
     return "\n".join([*kept, _DATA_MARK, ours]) + "\n"
 
 
-def rename_partitions(text: str, names: dict[str, str]) -> str:
+def rename_partitions(text: str, names: Mapping[str, str]) -> str:
     """Every ``PARTUUID=old`` as ``PARTUUID=new``."""
 
     def new(match: re.Match[str]) -> str:

@@ -5,13 +5,12 @@ The output is made under another name and renamed when it is whole and durable. 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.boot.area import explain, sync_folder
@@ -20,41 +19,25 @@ from agent.boot.provision import Provisioned, provision
 from agent.boot.state import Slot
 from agent.errors import SettingsError, StorageError
 from agent.image.ota_form import Form
-from boards.raspberry_pi.profile import Profile
 from flash.first_firmware import first_requirements
 from flash.sd import boot_files
-from flash.sd.accounts import Account, make_account
+from flash.sd.accounts import make_account
 from flash.sd.base import Base, is_root, read_base
 from flash.sd.device import DeviceFolder, read_device
-from flash.sd.device_config import CONFIG, KEYS, STATE, card_config
-from flash.sd.environment import PREFIX, check_wheelhouse, environment_edits, install
-from flash.sd.ext4 import Absent, Edit, Ext4, File, Folder, Link, NewExt4, folders_above, make_ext4
+from flash.sd.environment import PREFIX, environment_edits, install
+from flash.sd.ext4 import Ext4, File, NewExt4, make_ext4
 from flash.sd.fat import FatFiles
-from flash.sd.layout import GPT_BASIC_DATA, MBR_FAT, Layout, Part, Partition, Table, Wishes, plan_card, seeded_uuid
+from flash.sd.inputs import Inputs, check_profile, digest_inputs, read_firmware
+from flash.sd.layout import GPT_BASIC_DATA, MBR_FAT, Layout, Part, Partition, plan_card, seeded_uuid
+from flash.sd.root_files import Installation, check_room, root_edits
 from flash.sd.source import Show, copy_image, put_file
 from flash.sd.table import read_table, write_table
 from flash.sd.tools import require_tools
-from flash.sd.units import unit_edits, units_folder
+from flash.sd.units import units_folder
 
 TOOLS = ("sfdisk", "mke2fs", "debugfs", "e2fsck", "resize2fs", "mcopy", "systemd-sysusers")
 FACTS = f"{PREFIX}/card.json"
 GPT_ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-ROOT_RESERVE_OCTETS = 64 * 1024 * 1024  # our choice: what the system needs to come up and to log
-SSH_KEYS_UNIT = "/usr/lib/systemd/system/regenerate_ssh_host_keys.service"
-SSH_KEYS_LINK = "/etc/systemd/system/multi-user.target.wants/regenerate_ssh_host_keys.service"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """``identity``: a device's folder. ``arch``: "" asks the image. ``wishes``: seed "" takes the device's EUI."""
-
-    image: Path
-    profile: Profile
-    identity: Path
-    firmware: Path
-    wheelhouse: Path
-    wishes: Wishes = field(default_factory=lambda: Wishes(""))
-    arch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +68,19 @@ class _Job:
     scratch: Path
     show: Show
 
+    @property
+    def seed(self) -> str:
+        """What names partitions and file systems."""
+        return self.inputs.wishes.seed or self.device.settings.eui.upper()
+
 
 def build_card(inputs: Inputs, output: Path, show: Show) -> Card:
     """Make ``output``. Raises SettingsError, StorageError, BootRefusedError; nothing of it is left then."""
     require_tools(TOOLS)
     device = read_device(inputs.identity)
-    _check_profile(inputs, device)
-    firmware = _read(inputs.firmware, "--firmware")
-    digest = _digest(inputs, device, firmware)
+    check_profile(inputs, device)
+    firmware = read_firmware(inputs.firmware)
+    digest = digest_inputs(inputs, device, firmware)
     if output.exists():
         return _judge_existing(output, digest)
     with _partial(output) as partial, tempfile.TemporaryDirectory(prefix="han-card-") as scratch:
@@ -114,42 +102,37 @@ def read_facts(card: Path) -> Mapping[str, str]:
 def _build(job: _Job, output: Path) -> Card:
     copy_image(job.inputs.image, job.partial, job.show)
     had = read_table(job.partial)
-    root_number = _find_root(job.partial, had, job.scratch).number
-    wishes = job.inputs.wishes
-    layout = plan_card(had, root_number, Wishes(
-        wishes.seed or job.device.settings.eui.upper(), wishes.table, wishes.root_octets, wishes.data_octets
-    ))  # fmt: skip
-    root = Ext4(job.partial, layout[root_number].start_octets, job.scratch)
+    number = _find_root(job.partial, had, job.scratch).number
+    root = Ext4(job.partial, had[number].start_octets, job.scratch)
     date = _date(root)
     base = read_base(root, job.inputs.arch)
     _check_base(job, base)
+    layout = plan_card(had, number, replace(job.inputs.wishes, seed=job.seed))
     job.show("partitions", 0, 1)
     write_table(job.partial, layout)
-    if layout[root_number].size_octets != had[root_number].size_octets:
-        root.grow(layout[root_number].size_octets, date)
-    names = {had.partuuid(one.number): layout.partuuid(one.number) for one in had.partitions}
-    done = _fill_slots(job, layout, base)
-    first_boot = _edit_boot(job, layout, names, date)
+    if layout[number].size_octets != had[number].size_octets:
+        root.grow(layout[number].size_octets, date)
+    firmware = _fill_slots(job, layout, base)
     account = make_account(root, units_folder() / "han-agent.sysusers", job.scratch / "accounts", date)
-    edits = [*_root_edits(job, root, layout, base, account, names, first_boot), *_install(job, base, date)]
-    edits.append(File(FACTS, _facts(job, done, base)))
+    renamed = {had.partuuid(one.number): layout.partuuid(one.number) for one in had.partitions}
+    lost_firstboot = _edit_boot(job, layout, renamed, date)
+    wanted = Installation(job.device, job.inputs.profile, base, account, layout, renamed, lost_firstboot)
+    _fill_root(job, root, wanted, _facts(job, firmware, base), date)
+    _make_data(job, wanted, date)
+    free = root.superblock().free_octets
+    facts = (base.title, base.python, base.arch, firmware.version, free, job.digest)
+    return Card(output, job.device.settings.eui.upper(), layout, *facts)
+
+
+def _fill_root(job: _Job, root: Ext4, wanted: Installation, facts: bytes, date: int) -> None:
+    edits = list(root_edits(root, wanted))
+    job.show("agent", 0, 1)
+    packages = install(job.inputs.wheelhouse, wanted.base, job.scratch / "environment", date)
+    edits += [*environment_edits(packages, wanted.base), File(FACTS, facts)]
     job.show("root", 0, 1)
-    _check_room(root, edits)
+    check_room(root, edits)
     root.apply(edits, date)
     root.check()
-    _make_data(job, layout, account, date)
-    return Card(
-        output, job.device.settings.eui.upper(), layout, base.title, base.python, base.arch, done.version,
-        root.superblock().free_octets, job.digest,
-    )  # fmt: skip
-
-
-def _check_profile(inputs: Inputs, device: DeviceFolder) -> None:
-    profile, named = inputs.profile, device.settings.board.profile
-    if named and not named.endswith(".toml") and named != profile.name:
-        raise SettingsError(f"{device.config}: board.profile: {named!r}, but --profile is {profile.name!r}")
-    if inputs.wishes.table is Table.GPT and not profile.gpt:
-        raise SettingsError(f"--table gpt: a {profile.title} does not boot from it; leave --table out")
 
 
 def _check_base(job: _Job, base: Base) -> None:
@@ -184,7 +167,7 @@ def _date(root: Ext4) -> int:
     return int(told) if told.isdigit() else root.superblock().written
 
 
-def _edit_boot(job: _Job, layout: Layout, names: dict[str, str], date: int) -> bool:
+def _edit_boot(job: _Job, layout: Layout, renamed: Mapping[str, str], date: int) -> bool:
     """cmdline.txt and config.txt; whether bookworm's firstboot was in there, which also makes SSH host keys."""
     boot = next((one for one in layout.partitions if one.kind in (*MBR_FAT, GPT_BASIC_DATA, GPT_ESP)), None)
     if boot is None:
@@ -195,7 +178,7 @@ def _edit_boot(job: _Job, layout: Layout, names: dict[str, str], date: int) -> b
     cmdline = files.read("cmdline.txt")
     if cmdline is not None:
         edited = boot_files.edit_cmdline(cmdline, free_console=on_uart and profile.console_on_uart)
-        files.write("cmdline.txt", boot_files.rename_partitions(edited, names))
+        files.write("cmdline.txt", boot_files.rename_partitions(edited, renamed))
     if on_uart:
         files.write("config.txt", boot_files.edit_config(files.read("config.txt") or "", profile.boot_config))
     return cmdline is not None and boot_files.FIRSTBOOT in cmdline.split()
@@ -218,78 +201,13 @@ def _fill_slots(job: _Job, layout: Layout, base: Base) -> Provisioned:
     return done
 
 
-def _install(job: _Job, base: Base, date: int) -> Iterator[Edit]:
-    job.show("agent", 0, 1)
-    packages = install(job.inputs.wheelhouse, base, job.scratch / "environment", date)
-    return environment_edits(packages, base)
-
-
-def _root_edits(
-    job: _Job, root: Ext4, layout: Layout, base: Base, account: Account, names: dict[str, str], first_boot: bool
-) -> Iterator[Edit]:
-    """Everything in the root but the environment."""
-    if root.stat([PREFIX]):
-        raise SettingsError(f"the image has an agent in {PREFIX} already; start from the image as it was published")
-    ours = [layout.partuuid(layout.find(part).number) for part in (Part.SLOT_A, Part.SLOT_B, Part.BOOT_STATE)]
-    yield from account.edits
-    radio = job.device.settings.radio.path
-    yield from unit_edits(units_folder(), radio, watchdog=job.inputs.profile.driver == "rpi-gpio")
-    for place, text in (
-        ("/etc/udev/rules.d/61-han-agent-slots.rules", boot_files.udev_rules(ours)),
-        ("/etc/systemd/system/han-agent.service.d/partitions.conf", boot_files.unit_drop_in(ours)),
-    ):
-        yield from folders_above(place)
-        yield File(place, text.encode())
-    yield from _device_edits(job, base, account, (ours[0], ours[1], ours[2]))
-    fstab = boot_files.rename_partitions((root.read("/etc/fstab") or b"").decode(), names)
-    data = layout.partuuid(layout.find(Part.DATA).number)
-    yield File("/etc/fstab", boot_files.edit_fstab(fstab, data).encode())
-    yield from (Absent(path) for path in boot_files.EXPANSION_LINKS)
-    if root.stat([boot_files.CLOUD_FOLDER]):
-        yield File(boot_files.CLOUD_FILE, boot_files.CLOUD_TEXT.encode())
-    if first_boot and root.stat([SSH_KEYS_UNIT]):
-        yield Link(SSH_KEYS_LINK, SSH_KEYS_UNIT)
-
-
-def _device_edits(job: _Job, base: Base, account: Account, slots: tuple[str, str, str]) -> Iterator[Edit]:
-    """device.toml and keys: for root to write, for the agent's group to read."""
-    gid = account.gid
-    yield Folder("/etc/han-agent", 0o750, 0, gid, force=True)
-    yield Folder(KEYS, 0o750, 0, gid)
-    yield Folder(f"{KEYS}/trust", 0o750, 0, gid)
-    text = card_config(job.device.text, job.device.config, base.base_abi, slots)
-    yield File(CONFIG, text.encode(), 0o640, 0, gid)
-    yield from (File(f"/etc/han-agent/{name}", octets, 0o640, 0, gid) for name, octets in job.device.files.items())
-    yield from folders_above(STATE)
-    yield Folder(STATE, 0o750, account.uid, gid, force=True)
-
-
-def _make_data(job: _Job, layout: Layout, account: Account, date: int) -> None:
+def _make_data(job: _Job, wanted: Installation, date: int) -> None:
     job.show("data", 0, 1)
-    data = layout.find(Part.DATA)
-    seed = job.inputs.wishes.seed or job.device.settings.eui.upper()
-    wanted = NewExt4(
-        "han-data", seeded_uuid(seed, "data"), seeded_uuid(seed, "hash"), account.uid, account.gid, 0o750
-    )  # fmt: skip
-    make_ext4(job.partial, data.start_octets, data.size_octets, wanted, date, job.scratch)
+    data, account = wanted.layout.find(Part.DATA), wanted.account
+    uuids = (seeded_uuid(job.seed, "data"), seeded_uuid(job.seed, "hash"))
+    new = NewExt4("han-data", *uuids, account.uid, account.gid, 0o750)
+    make_ext4(job.partial, data.start_octets, data.size_octets, new, date, job.scratch)
     Ext4(job.partial, data.start_octets, job.scratch).check()
-
-
-def _check_room(root: Ext4, edits: list[Edit]) -> None:
-    block = root.superblock()
-    sizes = [
-        edit.source.stat().st_size if isinstance(edit.source, Path) else len(edit.source)
-        for edit in edits
-        if isinstance(edit, File)
-    ]
-    folders = sum(isinstance(edit, Folder) for edit in edits)
-    needed = sum(-(-size // block.block_octets) for size in sizes) * block.block_octets
-    needed += folders * block.block_octets + ROOT_RESERVE_OCTETS
-    if needed > block.free_octets or len(edits) > block.free_inodes:
-        raise StorageError(
-            f"the image's root has {block.free_octets // 2**20} MiB free and {block.free_inodes} inodes, "
-            f"{-(-needed // 2**20)} MiB and {len(edits)} are needed: give it more with --root-size"
-        )
 
 
 def _facts(job: _Job, done: Provisioned, base: Base) -> bytes:
@@ -302,24 +220,6 @@ def _facts(job: _Job, done: Provisioned, base: Base) -> bytes:
         "python": base.python,
     }
     return (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _digest(inputs: Inputs, device: DeviceFolder, firmware: bytes) -> str:
-    """Over everything that the card is made of; the wheels are the agent, the tools of this machine are not in it."""
-    wishes = inputs.wishes
-    parts: dict[str, object] = {
-        "image": _hash_file(inputs.image),
-        "device": device.text,
-        "files": {name: hashlib.sha256(octets).hexdigest() for name, octets in device.files.items()},
-        "firmware": hashlib.sha256(firmware).hexdigest(),
-        "wheels": {wheel.name: _hash_file(wheel) for wheel in check_wheelhouse(inputs.wheelhouse)},
-        "units": {path.name: _hash_file(path) for path in sorted(units_folder().glob("han-agent*"))},
-        "profile": repr(inputs.profile),
-        "wishes": [wishes.seed, wishes.table and wishes.table.value, wishes.root_octets, wishes.data_octets],
-        "arch": inputs.arch,
-        "date": os.environ.get("SOURCE_DATE_EPOCH", ""),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _judge_existing(output: Path, digest: str) -> Card:
@@ -346,18 +246,3 @@ def _partial(output: Path) -> Iterator[Path]:
         raise explain(error, output, "write") from None
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _hash_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}; name another file") from None
-
-
-def _read(path: Path, option: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{option} {path}: cannot be read: {error.strerror}") from None

@@ -142,7 +142,8 @@ class Story:
 
     def _hanging_image(self) -> None:
         machine = self.machine
-        starts = len(machine.said("running", version=str(NEW)))
+        back: Event = {"version": str(NEW), "slot": "B", "trial": False}
+        starts = len(machine.said("running", **back))
         folder = "/etc/systemd/system/han-agent.service.d"
         drop_in = f"[Service]\\nWatchdogSec={WATCHDOG_S}s\\n"
         self._ask(f"mkdir -p {folder} && printf '{drop_in}' > {folder}/test.conf && systemctl daemon-reload")
@@ -152,7 +153,7 @@ class Story:
         self.lab.update(image)
         machine.wait_for("boot_decision", TRIES, LIMIT_S, rule="trial verified", slot="A")
         machine.wait_for("boot_decision", 1, LIMIT_S, rule="trial spent", slot="A")
-        machine.wait_for("running", starts + 1, LIMIT_S, version=str(NEW), slot="B", trial=False)
+        machine.wait_for("running", starts + 1, LIMIT_S, **back)
         kills = [line for line in machine.lines if "han-agent.service: Watchdog timeout" in line]
         assert len(kills) == TRIES, kills
         self._expect_report(2, "1.1.0", "failure")

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint powercut bench machine-test clean
+.PHONY: setup demo test lint powercut bench machine-test deb deb-test clean
 
 setup: $(VENV)/.ready
 
@@ -39,6 +39,14 @@ bench: setup
 # As root. build/machine keeps the system between runs, and the logs of the last one.
 machine-test: setup
 	$(BIN)/python -m tests.machine
+
+# The Debian package, into dist/: see flash/deb/README.md.
+deb: setup
+	$(BIN)/python -m flash.deb
+
+# It made for both releases, installed, upgraded, used and purged in roots of theirs. Root; ten minutes.
+deb-test: setup
+	$(BIN)/python -m tests.deb
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -326,6 +326,7 @@ def _options(bench: Bench) -> list[str]:
         ("xz", EXIT_STORAGE, "damaged"),
         ("identity", EXIT_USAGE, "no device.toml in it; make one with han-agent flash provision"),
         ("base", EXIT_USAGE, "base_abi: 'cp39-base1', but this image is 'cp311-base1'"),
+        ("loader", EXIT_USAGE, "boot.backend: 'uboot': a card is for the first stage's slots"),
         ("pins", EXIT_USAGE, "board.profile: 'raspberry-pi-5', but --profile is 'raspberry-pi-4'"),
     ],
 )
@@ -344,6 +345,8 @@ def test_bad_input_is_told_and_leaves_nothing(
             config.unlink()
         case "base":
             config.write_text('base_abi = "cp39-base1"\n' + config.read_text(encoding="utf-8"), encoding="utf-8")
+        case "loader":
+            config.write_text(config.read_text(encoding="utf-8") + '[boot]\nbackend = "uboot"\n')
         case "pins":
             config.write_text(config.read_text(encoding="utf-8") + '[board]\nprofile = "raspberry-pi-5"\n')
         case _:

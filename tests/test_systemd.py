@@ -117,6 +117,8 @@ def test_the_udev_rules_come_after_what_they_ask_for() -> None:
     head = (UNITS / "han-agent.rules").read_text(encoding="utf-8").splitlines()[0]
     assert set(name) == {"70-han-agent.rules"}
     assert f"/{name[0]}" in head
+    packaged = (UNITS.parent / "flash" / "deb" / "debian" / "rules").read_text(encoding="utf-8")
+    assert f"dh_installudev --priority={name[0].split('-')[0]}" in packaged
     # ID_USB_INTERFACE_NUM and ID_PART_ENTRY_NAME are set by these two, ID_MM_DEVICE_IGNORE is read by the third.
     assert max("60-serial.rules", "60-persistent-storage.rules") < name[0] < "77-mm-usb-device-blacklist.rules"
 

@@ -30,10 +30,16 @@ class Inputs:
 
 
 def check_profile(inputs: Inputs, device: DeviceFolder) -> None:
-    """Whether board, device and table go together. Raises SettingsError."""
+    """Whether board, device, boot loader and table go together. Raises SettingsError."""
     profile, named = inputs.profile, device.settings.board.profile
     if named and not named.endswith(".toml") and named != profile.name:
         raise SettingsError(f"{device.config}: board.profile: {named!r}, but --profile is {profile.name!r}")
+    backend = device.settings.boot.backend
+    if backend != "slots":
+        raise SettingsError(
+            f"{device.config}: boot.backend: {backend!r}: a card is for the first stage's slots; leave [boot] out, "
+            "and set that boot loader up by hand (agent/boot/README.md)"
+        )
     if inputs.wishes.table is Table.GPT and not profile.gpt:
         raise SettingsError(f"--table gpt: a {profile.title} does not boot from it; leave --table out")
 

@@ -41,6 +41,7 @@ from agent.zigbee.endpoint import DeviceEndpoint, EndpointOptions
 from agent.zigbee.joining import Joining
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
+from agent.zigbee.polling import PollRates
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.tunnel_server import TunnelServer, TunnelState
 
@@ -134,7 +135,7 @@ def _supplier_check(settings: Settings, keys: KeyStore, supplier: int) -> Suppli
         )
 
     def check(image: ManufacturerImage, trailer: Trailer) -> Refusal | None:
-        return check_supplier(trailer, image.manufacturer_image_hash(), key)
+        return check_supplier(trailer, image.manufacturer_image_hash, key)
 
     return check
 
@@ -149,8 +150,16 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock, key)
     tunnel = TunnelServer(settings.tunnel, _journalled_tunnel(base.journal))
     ota = _ota_client(base, update, clock)
-    options = replace(base.options, require_security=base.options.require_security or key is not None)
+    options = replace(
+        base.options,
+        require_security=base.options.require_security or key is not None,
+        poll_rates=_poll_rates(settings) if logical_type is LogicalType.END_DEVICE else None,
+    )
     return DeviceEndpoint(description, basic, joining, ota, tunnel, base.rng, options)
+
+
+def _poll_rates(settings: Settings) -> PollRates:
+    return PollRates(settings.radio.poll_rate_s, settings.radio.fast_poll_rate_s)
 
 
 def _hub_key(base: Base) -> HubKey | None:

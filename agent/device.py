@@ -23,6 +23,7 @@ from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
 from agent.ports import Relay
 from agent.update import commands as order
+from agent.update.failed_version import FailedVersion
 from agent.update.journal import Journal, LoggedEvent, Record
 from agent.update.machine import UpdateMachine
 from agent.update.orders import Orders
@@ -203,15 +204,23 @@ class Device:
         self._settle(now)
         return before, cancelled
 
+    def retry_update(self, now: float) -> FailedVersion | None:
+        """The engineer wants a version that failed here fetched again: the hub is asked at once."""
+        failed = self._update.retry()
+        if failed is not None and self._update.state is State.IDLE:
+            self._endpoint.ota.query_now(now)
+        self._settle(now)
+        return failed
+
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:
             case ota_events.BlockReceived():
                 self._update.block(event.data, now)
             case ota_events.ImageOffered(image):
-                self._update.offered(image.file_version, image.image_size)
+                self._update.offered(image.file_version, image.image_size, self._utc(now))
             case ota_events.TransferComplete():
                 self._log("transfer complete", **asdict(self._endpoint.ota.progress()))
-                self._update.transfer_complete()
+                self._update.transfer_complete(now)
             case ota_events.TransferAborted(reason):
                 self._update.transfer_aborted(reason)
             case ota_events.ActivateNow():

@@ -6,6 +6,7 @@
     ├── SettingsError        a configuration file or an option
     ├── FormatError          octets from outside that are not what they should be
     ├── StorageError         a slot, the boot state, the journal, a key file
+    │   └── StorageRefusedError    asking again is of no use
     └── RadioError           the radio is not there, went away or answers garbage
 
 The command line prints ``str(error)`` and exits with ``exit_code``; a traceback is always a defect of ours.
@@ -50,6 +51,10 @@ class StorageError(HanError):
     """A slot, the boot state, the journal or a key file cannot be read or written."""
 
     exit_code = EXIT_STORAGE
+
+
+class StorageRefusedError(StorageError):
+    """A slot that does not do what was asked, however often: too short, not free, or it gives back other octets."""
 
 
 class RadioError(HanError):

@@ -15,7 +15,8 @@ import os
 import random
 import sys
 import time
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -27,8 +28,9 @@ from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
 from agent.boot.slots import smallest_capacity_octets
+from agent.boot.state import EndReason
 from agent.device import Device
-from agent.errors import EXIT_RESTART, HanError, SettingsError
+from agent.errors import EXIT_RESTART, HanError, SettingsError, StorageError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
 from agent.ports import Relay
@@ -79,6 +81,7 @@ def _run(config: Path) -> int:
         places = Places.load(config)
         stack.enter_context(presence.hold(settings.storage.database))
         opened = open_places(places, stack, all_slots=False)
+        stack.enter_context(_noting_storage(opened, handover))
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
         board = open_board(settings)
@@ -91,6 +94,17 @@ def _run(config: Path) -> int:
         if code == EXIT_RESTART and loader is not None:
             restart_machine(loader)
         return code
+
+
+@contextmanager
+def _noting_storage(opened: OpenPlaces, handover: Handover) -> Iterator[None]:
+    """The image is not to blame for a trial that a failing medium ends: say so, where the boot state takes it."""
+    try:
+        yield
+    except StorageError:
+        with suppress(HanError):
+            SlotsControl(opened.store, opened.areas, handover.slot).note_try(EndReason.STORAGE)
+        raise
 
 
 def _device(

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
@@ -80,6 +81,10 @@ class Runtime:
 
     def _answer(self, command: str) -> control_socket.Fields:
         """One command of the control socket."""
+        if command == "retry-update":
+            failed = self._device.retry_update(time.monotonic())
+            self._driver.wake()
+            return {"failed": asdict(failed) if failed else None}
         if command != "cancel-update":
             return {"error": f"no command {command!r}"}
         before, dropped = self._device.cancel_update("the engineer asked for it", time.monotonic())

@@ -44,6 +44,7 @@ class Driver:
         self._wake = asyncio.Event()
         self._events: list[RadioEvent] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None  # of the node, in a request's task
 
     async def run(self, stop: asyncio.Event) -> None:
         """Open the radio and drive until ``stop``. Raises RadioError when nobody wants to wait for it."""
@@ -56,6 +57,7 @@ class Driver:
                 await self._reopen(stop)
             while not stop.is_set():
                 self._step()
+                self._raise_failure()
                 self._on_progress()
                 await self._sleep_until_needed()
                 await self._take_events(stop)
@@ -76,7 +78,18 @@ class Driver:
         for handle, request in self._turn():
             task = asyncio.create_task(self._execute(handle, request))
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What the node raised when it was told a result ends the driver as everything else does that it raises."""
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = self._failure or task.exception()
+            self._wake.set()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _turn(self) -> list[tuple[int, RadioRequest]]:
         """The node's own time, and what it asks of the radio since."""
@@ -136,6 +149,7 @@ class Driver:
         """No radio for a while: the node's time goes on, and what it asks of the radio is answered as lost."""
         end = self._clock() + pause_s
         while not stop.is_set():
+            self._raise_failure()
             for handle, _ in self._turn():
                 self._node.radio_done(handle, LOST, self._clock())
             self._on_progress()

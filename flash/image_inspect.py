@@ -213,7 +213,7 @@ def _image_problem(image: mcuboot.ManufacturerImage, facts: Facts, octets: int) 
         return f"{mcuboot.WHAT}: {octets - image.total_octets} octets after its last TLV at octet {image.total_octets}"
     if image.digest is None:
         return f"{mcuboot.WHAT}: no SHA-256 TLV"
-    facts["hash_matches"] = image.digest == image.calculate_digest()
+    facts["hash_matches"] = image.digest == image.calculated_digest
     return None if facts["hash_matches"] else f"{mcuboot.WHAT}: its SHA-256 TLV is not that of its octets"
 
 

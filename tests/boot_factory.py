@@ -51,7 +51,7 @@ def zipapp_image(source: str, version: Version, counter: int = 1) -> bytes:
 
 
 def image_hash(image: bytes) -> bytes:
-    return mcuboot.parse(image).manufacturer_image_hash()
+    return mcuboot.parse(image).manufacturer_image_hash
 
 
 class Board:

@@ -87,6 +87,7 @@ class Home:
     loss: float = 0.0
     faults: Faults | None = None
     keys: str = "off"  # the device's key_establishment
+    logical_type: str = "router"  # the device's; "end-device" sleeps
     hub_keys: str | Mapping[int, Credentials] = ""  # the hub's: as the device's, unless told otherwise, or its sets
     ota: OtaSettings = field(default_factory=OtaSettings)
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
@@ -220,7 +221,10 @@ class Home:
             role=self.role,
             eui=f"{DEVICE_EUI:016X}",
             radio=RadioSettings(
-                path="in process", install_code=self.identity.install_code.hex(), key_establishment=self.keys
+                path="in process",
+                install_code=self.identity.install_code.hex(),
+                key_establishment=self.keys,
+                logical_type=self.logical_type,
             ),
             image=ImageSettings(
                 manufacturer_code=HEADER.manufacturer_code,

@@ -11,7 +11,15 @@ from agent.zigbee import ota_messages as ota
 from agent.zigbee.clusters import Cluster
 from agent.zigbee.foundation import DefaultResponse
 from agent.zigbee.ota_client import OtaClient
-from agent.zigbee.ota_events import DownloadResume, Ignored, ImageOffered, OtaEvent, OtaIdentity
+from agent.zigbee.ota_events import (
+    ActivationPolicy,
+    DownloadResume,
+    Ignored,
+    ImageOffered,
+    OtaEvent,
+    OtaIdentity,
+    TimeoutPolicy,
+)
 from agent.zigbee.peer import Peer
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.zcl import ZclFrame, ZclStatus
@@ -25,7 +33,17 @@ OCTETS = bytes(range(120))
 IDENTITY = OtaIdentity(IMAGE.manufacturer, IMAGE.image_type, 3, RUNNING, EUI)
 QUERY = ota.QueryNextImageRequest(IMAGE.manufacturer, IMAGE.image_type, RUNNING, 3)
 FOUND = ota.QueryNextImageResponse(0, IMAGE)
-FAR_AWAY_S = 2 * 365 * 86_400.0
+HOUR_S, DAY_S = 3_600.0, 86_400.0
+FAR_AWAY_S = 2 * 365 * DAY_S
+HCALCS = OtaIdentity(
+    IMAGE.manufacturer,
+    IMAGE.image_type,
+    3,
+    RUNNING,
+    EUI,
+    activation_policy=ActivationPolicy.OUT_OF_BAND,
+    timeout_policy=TimeoutPolicy.DO_NOT_APPLY,
+)
 
 
 def block_request(offset: int, octets: int = 50) -> ota.ImageBlockRequest:

@@ -69,16 +69,49 @@ def test_trial_then_confirm(board: Board) -> None:
 def test_a_trial_that_uses_up_its_tries_goes_back(board: Board) -> None:
     arm(board)
     for left in (2, 1, 0):
-        started = board.boot()
+        started = board.boot(boot_id=bytes([left + 1]) * 16)
         assert (started.handover.slot, started.handover.tries_left) == (Slot.B, left)
         board.control(Slot.B).report_running()
     for _ in range(2):  # and says so at every start, until the slot is written anew
         started = board.boot(boot_id=OTHER_BOOT)
         assert started.handover.slot is Slot.A
-        assert started.handover.reverted == Reverted(Slot.B, EndReason.POWER, image_hash(NEW))
+        assert started.handover.reverted == Reverted(Slot.B, EndReason.POWER_OR_RESET, image_hash(NEW))
     board.control(Slot.A).begin(Slot.B)
     started = board.boot()
     assert started.handover.reverted is None
+
+
+@pytest.mark.parametrize("crashed_at", [0, 1, 2])
+def test_a_trial_that_crashed_once_has_not_ended_for_power_alone(
+    board: Board, crashed_at: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arm(board)
+    boot_ids = [bytes([number + 1]) * 16 for number in range(4)]
+    boot_ids[crashed_at + 1] = boot_ids[crashed_at]  # the process ended, the machine stayed up
+    for boot_id in boot_ids[:3]:
+        started = board.boot(boot_id=boot_id, service_result="signal")
+        assert started is not None
+        assert started.handover.slot is Slot.B
+        board.control(Slot.B).report_running()
+    started = board.boot(boot_id=boot_ids[3], service_result="signal")
+    assert started is not None
+    assert started.handover.reverted == Reverted(Slot.B, EndReason.CRASHED, image_hash(NEW))
+    assert '"event": "slot_is_bad", "slot": "B", "reason": "CRASHED", "machine_came_up": "power or reset"' in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_new_trial_does_not_remember_the_tries_of_the_one_before(board: Board) -> None:
+    arm(board)
+    for _ in range(2):
+        board.boot(service_result="signal")
+        board.control(Slot.B).report_running()
+    board.control(None).cancel(Slot.B)
+    arm(board, tries=1)
+    board.boot(boot_id=OTHER_BOOT)
+    started = board.boot()
+    assert started is not None
+    assert started.handover.reverted == Reverted(Slot.B, EndReason.POWER_OR_RESET, image_hash(NEW))
 
 
 def test_a_trial_found_unhealthy_goes_back_at_once(board: Board) -> None:
@@ -97,7 +130,8 @@ def test_a_trial_found_unhealthy_goes_back_at_once(board: Board) -> None:
         (True, EndReason.NONE, BOOT_ID, "signal", EndReason.CRASHED),
         (True, EndReason.NONE, BOOT_ID, "watchdog", EndReason.WATCHDOG),
         (True, EndReason.UNHEALTHY, BOOT_ID, "exit-code", EndReason.UNHEALTHY),
-        (True, EndReason.NONE, OTHER_BOOT, "", EndReason.POWER),
+        (True, EndReason.STORAGE, BOOT_ID, "exit-code", EndReason.STORAGE),
+        (True, EndReason.NONE, OTHER_BOOT, "", EndReason.POWER_OR_RESET),
     ],
 )
 def test_the_reason_of_the_last_try_is_kept(

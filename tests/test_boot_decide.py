@@ -12,6 +12,7 @@ from image_factory import steady
 
 from agent.boot.decide import RULES, Action, Look, Situation, decide, truth_table, why_trial_ended
 from agent.boot.mark import ConfirmedMark
+from agent.boot.reset_cause import ResetCause
 from agent.boot.state import BootState, EndReason, Slot, SlotRecord, SlotState, TryProgress
 
 HASHES = (bytes(32), b"\x01" * 32, b"\x02" * 32)
@@ -191,7 +192,8 @@ def test_the_documentation_holds_the_table() -> None:
 @pytest.mark.parametrize(
     ("record", "boot_id", "result", "reason"),
     [
-        (SlotRecord(boot_id=b"\x01" * 16, progress=TryProgress.RUNNING), b"\x02" * 16, "", EndReason.POWER),
+        (SlotRecord(boot_id=b"\x01" * 16, progress=TryProgress.RUNNING), b"\x02" * 16, "", EndReason.POWER_OR_RESET),
+        (SlotRecord(earlier=EndReason.CRASHED), b"\x02" * 16, "", EndReason.CRASHED),
         (SlotRecord(progress=TryProgress.HANDED_OVER), bytes(16), "exit-code", EndReason.NEVER_STARTED),
         (SlotRecord(progress=TryProgress.RUNNING), bytes(16), "watchdog", EndReason.WATCHDOG),
         (SlotRecord(progress=TryProgress.RUNNING), bytes(16), "signal", EndReason.CRASHED),
@@ -200,3 +202,21 @@ def test_the_documentation_holds_the_table() -> None:
 )
 def test_why_a_trial_ended(record: SlotRecord, boot_id: bytes, result: str, reason: EndReason) -> None:
     assert why_trial_ended(record, Situation(None, boot_id=boot_id, service_result=result)) is reason
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason", "after_a_crash"),
+    [
+        (ResetCause.UNKNOWN, EndReason.POWER_OR_RESET, EndReason.CRASHED),
+        (ResetCause.POWER, EndReason.POWER, EndReason.CRASHED),
+        (ResetCause.RESET, EndReason.RESET, EndReason.RESET),
+    ],
+)
+def test_a_machine_that_came_up_anew_is_asked_why(
+    cause: ResetCause, reason: EndReason, after_a_crash: EndReason
+) -> None:
+    now = Situation(None, boot_id=b"\x02" * 16, reset_cause=cause)
+    assert why_trial_ended(SlotRecord(boot_id=b"\x01" * 16), now) is reason
+    assert why_trial_ended(SlotRecord(boot_id=b"\x01" * 16, earlier=EndReason.CRASHED), now) is after_a_crash
+    noted = SlotRecord(boot_id=b"\x01" * 16, reason=EndReason.UNHEALTHY)
+    assert why_trial_ended(noted, now) is EndReason.UNHEALTHY

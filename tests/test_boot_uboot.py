@@ -106,7 +106,7 @@ def test_a_trial_that_ran_and_lost_power_says_so(machine: UbootMachine) -> None:
         control.report_running()
     settle(machine, healthy)
     assert machine.started == [Slot.A, *[Slot.B] * TRIES, Slot.A]
-    assert machine.control().status().slots[Slot.B].reason is EndReason.POWER
+    assert machine.control().status().slots[Slot.B].reason is EndReason.POWER_OR_RESET
 
 
 def test_an_unhealthy_trial_goes_back_at_once(machine: UbootMachine) -> None:

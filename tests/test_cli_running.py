@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,9 @@ from agent.boot.state import Slot, SlotState
 from agent.cli import main
 from agent.errors import EXIT_OK, EXIT_REFUSED, EXIT_STORAGE
 from agent.image.version import Version
+from agent.update.database import open_database
+from agent.update.failed_version import FailedVersion
+from agent.update.journal import Journal
 from boards.virtual.ncp.board import BoardSettings, ChipSettings, VirtualBoard
 from flash.image_build import build_payload
 from tests.boot_factory import image_hash
@@ -75,9 +80,11 @@ def test_status_cancel_and_reset_beside_a_running_device(
         return await asyncio.to_thread(main, [*words, "--config", str(device.config)])
 
     async def act() -> None:
-        capsys.readouterr()
-        assert await call("status", "--json") == EXIT_OK
-        status = json.loads(capsys.readouterr().out)
+        status: dict[str, Any] = {"joining_failed": None}
+        while not status["joining_failed"]:  # the device says it, then puts it into its journal
+            capsys.readouterr()
+            assert await call("status", "--json") == EXIT_OK
+            status = json.loads(capsys.readouterr().out)
         assert status["runs"] is True
         assert status["last_start"]["version"] == "1.0.0"
         assert status["joining_failed"]["status"] == "no network found"
@@ -89,13 +96,22 @@ def test_status_cancel_and_reset_beside_a_running_device(
         assert told["cancelled"]["version"] == "1.0.1"
         assert await call("update", "cancel") == EXIT_REFUSED
         assert "nothing to cancel" in capsys.readouterr().out
+        assert await call("update", "retry") == EXIT_OK
+        assert "1.1.0 failed its trial here (unhealthy). The device may fetch it again; it asks the hub now" in (
+            capsys.readouterr().out
+        )
+        assert await call("update", "retry", "--json") == EXIT_REFUSED
+        assert json.loads(capsys.readouterr().out) == {"forgotten": None, "by_running_device": True}
 
     async def bounded() -> str:
         async with asyncio.timeout(LIMIT_S):
             return await beside_the_running_device(device, act)
 
+    with closing(open_database(device.database)) as opened:
+        Journal(opened).set_failed_version(FailedVersion(0x0101_0000, "unhealthy", 0, 1_800_000_000))
     log = asyncio.run(bounded())
     assert "update cancelled" in log
+    assert "failed version may be fetched again" in log
     assert device.slot("B").state is SlotState.EMPTY
     assert presence.holder(device.database) is None
     assert not list(device.folder.glob("*.control"))

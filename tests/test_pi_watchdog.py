@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import RadioError
+from agent.errors import RadioError, StorageError
 from agent.events import RadioEvent, RadioLost, RadioRequest, RadioResult, RadioStatus, RestoreNetwork
 from agent.notify import Pulse, ServiceManager
 from agent.runtime import Runtime
@@ -245,6 +245,24 @@ def test_without_a_radio_the_node_s_time_goes_on(monkeypatch: pytest.MonkeyPatch
     assert radio.openings == 4
     assert node.results.count(RadioStatus.RADIO_LOST) > 1
     assert turns > 3
+
+
+class Broken(Patient):
+    """A node whose medium fails when it is told a result."""
+
+    def radio_done(self, handle: int, result: RadioResult, now: float) -> None:
+        raise StorageError("agent.db: the journal cannot be written; replace the card")
+
+
+def test_what_a_node_raises_on_a_result_ends_the_driver() -> None:
+    """A result comes in a task of its own: nobody would look at what is raised there, and the node would go on."""
+
+    async def go() -> None:
+        radio = Pulled(found_at=2)
+        await asyncio.wait_for(Driver(Broken(0.002), radio, asyncio.get_running_loop().time).run(asyncio.Event()), 60)
+
+    with pytest.raises(StorageError, match="replace the card"):
+        asyncio.run(go())
 
 
 def test_the_owner_can_end_it_while_the_radio_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,16 +11,19 @@ import shlex
 import pytest
 
 from tests.powercut.__main__ import main
-from tests.powercut.cuts import PlannedCut, Task
+from tests.powercut.cuts import FAULT_WAYS, PlannedCut, Task
 from tests.powercut.downloads import Download
 from tests.powercut.forks import run_all
-from tests.powercut.mutants import MUTANTS, Mutant
+from tests.powercut.mutants import FAULT_MUTANTS, MUTANTS, Mutant
 from tests.powercut.run import run
 from tests.powercut.scenarios import BY_NAME, SCENARIOS, Scenario
-from tests.powercut.sweep import count_operations, every_operation, several_cuts
+from tests.powercut.sweep import count_operations, every_operation, faults_and_cuts, several_cuts
 
 SINGLE_CUTS = 15  # a scenario
 SEVERAL_CUTS = 5
+SINGLE_FAULTS = 12
+FAULTS_AND_CUTS = 4
+FAULTY = [BY_NAME[name] for name in ("ppmid-update", "ppmid-dated", "ppmid-unhealthy", "hcalcs-hold", "hcalcs-dated")]
 
 
 def a_selection(scenario: Scenario) -> list[Task]:
@@ -37,6 +40,25 @@ def test_a_cut_anywhere_ends_as_it_may(scenario: Scenario) -> None:
     assert len(results) == 1 + SINGLE_CUTS + SEVERAL_CUTS
     assert sum(result.cuts_made for result in results) >= SINGLE_CUTS + SEVERAL_CUTS
     assert [f"{result.failure}; repeat it: {result.task.command()}" for result in results if result.failure] == []
+
+
+@pytest.mark.parametrize("scenario", FAULTY, ids=lambda scenario: scenario.name)
+def test_a_medium_that_fails_anywhere_ends_as_it_may(scenario: Scenario) -> None:
+    """The head end is told what is so, once; nothing that was checkpointed is asked for again; the slot is whole."""
+    operations = count_operations(scenario)
+    singles = every_operation(scenario, operations, FAULT_WAYS)
+    tasks = random.Random(f"{scenario.name} faults").sample(singles, SINGLE_FAULTS)
+    results = list(run_all(scenario, tasks + faults_and_cuts(scenario, operations, FAULTS_AND_CUTS)))
+    assert sum(result.cuts_made for result in results) >= SINGLE_FAULTS + FAULTS_AND_CUTS
+    assert [f"{result.failure}; repeat it: {result.task.command()}" for result in results if result.failure] == []
+
+
+@pytest.mark.parametrize("mutant", FAULT_MUTANTS, ids=lambda mutant: mutant.plant.__name__)
+def test_a_planted_bug_is_found_by_a_medium_that_fails(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = BY_NAME[mutant.scenario]
+    tasks = every_operation(scenario, count_operations(scenario), mutant.ways)
+    mutant.plant(monkeypatch)
+    assert any(result.failure for result in run_all(scenario, tasks, stops_at_failure=True))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)

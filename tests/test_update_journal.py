@@ -107,7 +107,7 @@ def test_logs_are_told_apart_and_oldest_first(path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_named_with_the_remedy(path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at as one" * 40)
-    with pytest.raises(StorageError, match=r"agent\.db: not a usable journal.*move it away"):
+    with pytest.raises(StorageError, match=r"agent\.db: the journal cannot be read or written.*move it away"):
         open_database(path)
 
 

@@ -11,7 +11,9 @@ import random
 import sqlite3
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
+from agent.boot.area import explain as explain_fault
 from agent.boot.control import SlotsControl
 from agent.boot.first_stage import FirstStage, Started
 from agent.boot.handover import Handover
@@ -24,11 +26,11 @@ from agent.image.signature import key_hash
 from agent.image.verdict import Requirements
 from agent.image.version import Version
 from agent.update.commands import FACTORY, Command, Policy, Restart, Running
-from agent.update.database import Connection, Database
+from agent.update.database import Connection, Database, explain, renew
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, OutboxRow, Record
 from agent.update.machine import UpdateMachine
-from boards.virtual.disk import Disk
+from boards.virtual.disk import Disk, MediumFault
 from boards.virtual.disk.files import DiskFiles
 from boards.virtual.disk.sqlite import DiskConnection
 from tests.image_factory import HEADER, craft, make_key, ota
@@ -129,10 +131,17 @@ class Rig:
     def open_database(self) -> Database:
         """The program's own opening of its database."""
         if self.on_disk:
-            self.connection = DiskConnection(self.files, "journal.db")
+            try:
+                if self.files.exists("journal.db-wal"):
+                    renew(self.files.open("journal.db-wal", create=False))
+                self.connection = DiskConnection(self.files, "journal.db")
+            except sqlite3.Error as error:
+                raise explain(error, "journal.db") from error
+            except MediumFault as error:
+                raise explain_fault(error, Path("journal.db-wal"), "write") from None
         elif self.connection is None:
             self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        return Database(self.connection)
+        return Database(self.connection, name="journal.db")
 
     def close_database(self) -> None:
         """What a program does when it ends, and the kernel when the program is killed. Raises PowerCut."""

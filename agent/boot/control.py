@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.boot.area import Medium
-from agent.boot.mark import ConfirmedMark, clear_mark, read_mark, write_mark
+from agent.boot.mark import ConfirmedMark, clear_mark, write_mark
 from agent.boot.refusal import BootRefusedError
 from agent.boot.slots import SlotWriter, WrittenImage, check_free
 from agent.boot.state import BootState, EndReason, Slot, SlotRecord, SlotState, TryProgress
 from agent.boot.store import BootStateStore, require
 from agent.errors import FormatError
 from agent.image import mcuboot
-from agent.image.mcuboot import ManufacturerImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +110,7 @@ class StateControl:
                 tries_given=tries,
                 reason=EndReason.NONE,
                 progress=TryProgress.NOT_STARTED,
+                earlier=EndReason.NONE,
             )
             return state.with_slot(slot, armed)
 
@@ -187,10 +187,6 @@ class SlotsControl(StateControl):
         """Go on at a checkpoint."""
         return SlotWriter.resume(self._store, self._areas[slot], slot, self._running, durable_octets)
 
-    def read(self, slot: Slot, image_octets: int) -> ManufacturerImage:
-        """The image in ``slot``, for the verdict. Raises FormatError when there is none."""
-        return mcuboot.parse(self._areas[slot].read(0, image_octets))
-
     def mark_good(self, slot: Slot) -> None:
         super().mark_good(slot)
         self._write_mark(slot, self.status().slots[slot])
@@ -208,10 +204,7 @@ class SlotsControl(StateControl):
         mark = ConfirmedMark(
             record.image_hash, record.image_octets, record.security_counter, header.version.file_version
         )
-        if read_mark(area) == mark:
-            area.sync()  # it may be in the cache only, left there by a process that was killed
-        else:
-            write_mark(area, mark)
+        write_mark(area, mark)  # also when it stands there: it may be in the cache only, where no later sync finds it
 
 
 class _Change(Protocol):

@@ -12,9 +12,15 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from agent.boot.mark import ConfirmedMark
-from agent.boot.state import BootState, EndReason, Slot, SlotRecord, SlotState, TryProgress
+from agent.boot.reset_cause import ResetCause
+from agent.boot.state import NOT_JUDGED, BootState, EndReason, Slot, SlotRecord, SlotState, TryProgress
 
 WATCHDOG_RESULT = "watchdog"  # systemd's $SERVICE_RESULT
+MACHINE_DOWN = {
+    ResetCause.UNKNOWN: EndReason.POWER_OR_RESET,
+    ResetCause.POWER: EndReason.POWER,
+    ResetCause.RESET: EndReason.RESET,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Situation:
     try_counted: bool = False  # in this start
     boot_id: bytes = bytes(16)
     service_result: str = ""  # how the unit's last run ended, "" when nobody said
+    reset_cause: ResetCause = ResetCause.UNKNOWN  # of the present boot
 
     @property
     def known(self) -> BootState:
@@ -112,14 +119,19 @@ def decide(situation: Situation) -> Decision:
 
 
 def why_trial_ended(record: SlotRecord, situation: Situation) -> EndReason:
-    """What is known of why the last try did not end in a confirm. What the image itself noted comes first.
-
-    A machine that came up anew lost its power or was reset: from here the two look alike, and both are POWER.
+    """What is known of why the trial did not end in a confirm: why its last try ended, or, when the image was not to
+    blame for that, what an earlier one ended for. So a trial that ended for power is one that nobody has judged.
     """
+    last = _why_try_ended(record, situation)
+    return record.earlier if last in NOT_JUDGED and record.earlier is not EndReason.NONE else last
+
+
+def _why_try_ended(record: SlotRecord, situation: Situation) -> EndReason:
+    """Of the last try. What the image itself noted comes first."""
     if record.reason is not EndReason.NONE:
         return record.reason
     if record.boot_id != situation.boot_id:
-        return EndReason.POWER
+        return MACHINE_DOWN[situation.reset_cause]
     if record.progress is not TryProgress.RUNNING:
         return EndReason.NEVER_STARTED
     return EndReason.WATCHDOG if situation.service_result == WATCHDOG_RESULT else EndReason.CRASHED
@@ -159,11 +171,13 @@ def _give_up_trial(now: Situation) -> Outcome:
 
 def _count_try(now: Situation) -> Outcome:
     slot, record = _trial_of(now)
+    ended = why_trial_ended(record, now)
     counted = replace(
         record,
         tries_left=record.tries_left - 1,
         reason=EndReason.NONE,
         progress=TryProgress.HANDED_OVER,
+        earlier=record.earlier if record.progress is TryProgress.NOT_STARTED or ended in NOT_JUDGED else ended,
         boot_id=now.boot_id,
     )
     return Action.VERIFY, replace(now, state=now.known.with_slot(slot, counted), try_counted=True), slot, None

@@ -31,6 +31,7 @@ from agent.boot.handover import FIRMWARE_VERIFICATION_FAILED, BootEvent, Handove
 from agent.boot.inspection import Inspection, inspect_slot
 from agent.boot.mark import ConfirmedMark, read_mark
 from agent.boot.places import SLOTS, Places
+from agent.boot.reset_cause import ResetCause, read_reset_cause
 from agent.boot.state import BootState, EndReason, Slot, SlotState
 from agent.boot.store import BootStateStore, Finding
 from agent.errors import EXIT_RESTART, HanError, StorageError
@@ -56,19 +57,31 @@ class FirstStage:
     """Carries out decisions on areas. ``areas`` lacks a slot that cannot be opened; that slot does not verify."""
 
     def __init__(
-        self, store: BootStateStore, areas: Mapping[Slot, Area], trusted_keys: Mapping[bytes, EccKey], boot_id: bytes
+        self,
+        store: BootStateStore,
+        areas: Mapping[Slot, Area],
+        trusted_keys: Mapping[bytes, EccKey],
+        boot_id: bytes,
+        reset_cause: ResetCause = ResetCause.UNKNOWN,
     ) -> None:
         self._store = store
         self._areas = areas
         self._trusted_keys = trusted_keys
         self._boot_id = boot_id
+        self._reset_cause = reset_cause
         self._events: list[BootEvent] = []
         self._notes: list[str] = []
         self._copies: dict[Slot, Inspection] = {}
 
     def choose(self, service_result: str = "") -> Started:
         """What to run, with every decision on the way durable. Raises StorageError."""
-        now = Situation(self.repair(), self._read_marks(), boot_id=self._boot_id, service_result=service_result)
+        now = Situation(
+            self.repair(),
+            self._read_marks(),
+            boot_id=self._boot_id,
+            service_result=service_result,
+            reset_cause=self._reset_cause,
+        )
         while True:
             decision = decide(now)
             now = self._make_durable(decision, now)
@@ -110,7 +123,14 @@ class FirstStage:
         now = decision.situation
         if now.state is not None and now.state != before.state:
             now = replace(now, state=self._store.replace(now.state))
+            self._log_end(before, now)
         return now
+
+    def _log_end(self, before: Situation, now: Situation) -> None:
+        for slot in Slot:
+            record = now.known[slot]
+            if record.state is SlotState.BAD and before.state and before.state[slot].state is not SlotState.BAD:
+                log("slot_is_bad", slot=slot.name, reason=record.reason.name, machine_came_up=self._reset_cause.value)
 
     def _read_marks(self) -> dict[Slot, ConfirmedMark | None]:
         marks: dict[Slot, ConfirmedMark | None] = {}
@@ -203,7 +223,7 @@ def choose(places: Places) -> Started | None:
             from agent.boot import loader_stage  # noqa: PLC0415  (what only a device with a boot loader pays for)
 
             return loader_stage.choose(places.boot, store, areas, trusted_keys, boot_id, service_result)
-        stage = FirstStage(store, areas, trusted_keys, boot_id)
+        stage = FirstStage(store, areas, trusted_keys, boot_id, read_reset_cause())
         stack.callback(stage.close)
         return stage.choose(service_result)
 

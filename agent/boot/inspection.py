@@ -53,7 +53,7 @@ def inspect_slot(area: Area, trusted_keys: Mapping[bytes, EccKey], minimum_secur
     refusal = check_for_boot(image, trusted_keys, minimum_security_counter)
     look = Look(
         refusal=None if refusal is None else refusal.message,
-        image_hash=image.manufacturer_image_hash(),
+        image_hash=image.manufacturer_image_hash,
         image_octets=image.total_octets,
         security_counter=image.security_counter or 0,
     )

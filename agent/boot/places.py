@@ -16,7 +16,7 @@ from typing import Self
 from agent.boot.area import FileArea, Medium
 from agent.boot.state import Slot
 from agent.boot.store import BootStateStore
-from agent.errors import SettingsError, StorageError
+from agent.errors import SettingsError, StorageError, StorageRefusedError
 
 SLOT_OCTETS = 16 * 1024 * 1024
 BOOT_STATE_OCTETS = 1024 * 1024
@@ -83,19 +83,19 @@ class MissingArea:
         self._reason = reason
 
     def read(self, offset: int, length: int) -> bytes:
-        raise StorageError(self._reason)
+        raise StorageRefusedError(self._reason)
 
     def read_medium(self, offset: int, length: int) -> bytes:
-        raise StorageError(self._reason)
+        raise StorageRefusedError(self._reason)
 
     def write(self, offset: int, data: bytes) -> None:
-        raise StorageError(self._reason)
+        raise StorageRefusedError(self._reason)
 
     def sync(self) -> None:
-        raise StorageError(self._reason)
+        raise StorageRefusedError(self._reason)
 
     def erase(self, offset: int, length: int) -> None:
-        raise StorageError(self._reason)
+        raise StorageRefusedError(self._reason)
 
 
 def open_places(places: Places, stack: ExitStack, *, read_only: bool = False, all_slots: bool = True) -> OpenPlaces:

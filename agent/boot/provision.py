@@ -40,7 +40,7 @@ def provision(places: Places, file: bytes, form: Form, requirements: Requirement
     ``file`` is a Manufacturer Image, or an OTA file of ``form``. ``again`` starts over on a provisioned device and is
     the one deliberate way to lower the security counter. Raises BootRefusedError, StorageError.
     """
-    image = _extract(file, form, requirements)
+    octets, image = _extract(file, form, requirements)
     sizes = {**dict.fromkeys(places.slots.values(), SLOT_OCTETS), places.boot_state: BOOT_STATE_OCTETS}
     for path, size_octets in sizes.items():
         if not locate(path).exists():
@@ -50,24 +50,25 @@ def provision(places: Places, file: bytes, form: Form, requirements: Requirement
         _check_room(opened, places, image)
         if not again:
             _check_unprovisioned(opened)
-        return _write(opened, image)
+        return _write(opened, octets, image)
 
 
-def _extract(file: bytes, form: Form, requirements: Requirements) -> ManufacturerImage:
-    """The image, judged. Raises BootRefusedError."""
+def _extract(file: bytes, form: Form, requirements: Requirements) -> tuple[bytes, ManufacturerImage]:
+    """The image, judged, and its octets. Raises BootRefusedError."""
     try:
         if file[:4] == OTA_MAGIC:
             verdict = judge_file(file, form, requirements)
             if isinstance(verdict, Refusal):
                 raise BootRefusedError(f"image {verdict}")
-            return mcuboot.parse(ota_file.parse(file, form).image)
+            octets = ota_file.parse(file, form).image
+            return octets, mcuboot.parse(octets)
         image = mcuboot.parse(file)
         refusal = check_image(image, None, requirements)
     except FormatError as error:
         refusal = refuse_format(error)
     if refusal is not None:
         raise BootRefusedError(f"image {refusal}")
-    return image
+    return file, image
 
 
 def _check_room(opened: OpenPlaces, places: Places, image: ManufacturerImage) -> None:
@@ -87,12 +88,12 @@ def _check_unprovisioned(opened: OpenPlaces) -> None:
         raise BootRefusedError("this device is provisioned already; --again overwrites its firmware and boot state")
 
 
-def _write(opened: OpenPlaces, image: ManufacturerImage) -> Provisioned:
+def _write(opened: OpenPlaces, octets: bytes, image: ManufacturerImage) -> Provisioned:
     opened.store.update(lambda state: replace(BootState(), sequence=state.sequence if state else 0))
     control = SlotsControl(opened.store, opened.areas, running=None)
     control.begin(Slot.B)
     writer = control.begin(Slot.A)
-    writer.write(image.octets)
+    writer.write(octets)
     written = writer.finish()
     counter = image.security_counter or 0
     control.mark_written(Slot.A, written, counter)

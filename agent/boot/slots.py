@@ -8,7 +8,7 @@ no later cut can tear it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,11 +17,12 @@ from agent.boot.mark import MARK_OCTETS
 from agent.boot.refusal import BootRefusedError
 from agent.boot.state import EMPTY, BootState, Slot, SlotState
 from agent.boot.store import BootStateStore, require
-from agent.errors import FormatError, StorageError
+from agent.errors import FormatError, StorageRefusedError
 from agent.image import mcuboot
 from agent.ports import Area
 
 READ_OCTETS = 64 * 1024
+Look = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class SlotWriter:
     def resume(cls, store: BootStateStore, area: Medium, slot: Slot, running: Slot | None, durable_octets: int) -> Self:
         """Stand at a checkpoint that an earlier writer returned: re-hashes what is stored."""
         if durable_octets % BLOCK_OCTETS or not 0 <= durable_octets <= capacity_octets(area):
-            raise StorageError(f"slot {slot.name}: {durable_octets} is no checkpoint of it; begin the transfer anew")
+            raise StorageRefusedError(f"slot {slot.name}: {durable_octets} is no checkpoint of it; begin anew")
         if not durable_octets:
             return cls.begin(store, area, slot, running)
         _make_unusable(store, slot, running)
@@ -86,7 +87,7 @@ class SlotWriter:
     def write(self, data: bytes | memoryview) -> None:
         """The next octets. Raises StorageError when the image grows past the slot, and takes none of ``data`` then."""
         if self.position_octets + len(data) > capacity_octets(self._area):
-            raise StorageError(
+            raise StorageRefusedError(
                 f"the image is longer than its slot's {capacity_octets(self._area)} octets; offer a smaller one"
             )
         self._hash.update(data)
@@ -104,8 +105,11 @@ class SlotWriter:
             self._durable_octets = self._written_octets
         return self._durable_octets
 
-    def finish(self) -> WrittenImage:
-        """Last block, tail cleared, durable, read back past the cache. Raises StorageError when that differs."""
+    def finish(self, look: Look | None = None) -> WrittenImage:
+        """Last block, tail cleared, durable, read back past the cache. Raises StorageError when that differs.
+
+        ``look`` is shown each piece that the medium gave back, in order; only when ``finish`` returns was it the image.
+        """
         length = self.position_octets
         end = self._written_octets
         if self._pending:
@@ -114,8 +118,8 @@ class SlotWriter:
         self._area.erase(end, self._area.size_octets - end)
         self._area.sync()
         written = WrittenImage(self._hash.digest(), length)
-        if hash_medium(self._area, length) != written.image_hash:
-            raise StorageError(
+        if hash_medium(self._area, length, look) != written.image_hash:
+            raise StorageRefusedError(
                 "the slot reads back other octets than were written: replace the card or correct [storage]"
             )
         self._written_octets, self._durable_octets = length, length
@@ -123,22 +127,15 @@ class SlotWriter:
         return written
 
 
-def hash_medium(area: Medium, length: int) -> bytes:
+def hash_medium(area: Medium, length: int, look: Look | None = None) -> bytes:
     """SHA-256 of the first ``length`` octets as the medium holds them; memory does not grow with the length."""
     running = hashlib.sha256()
     for offset in range(0, length, READ_OCTETS):
-        running.update(area.read_medium(offset, min(READ_OCTETS, length - offset)))
+        piece = area.read_medium(offset, min(READ_OCTETS, length - offset))
+        running.update(piece)
+        if look is not None:
+            look(piece)
     return running.digest()
-
-
-def read_image(area: Area, image_octets: int | None = None) -> mcuboot.ManufacturerImage:
-    """The image in a slot, in memory. Its length is taken from the image unless given.
-
-    Raises FormatError when there is none, StorageError when the slot cannot be read.
-    """
-    if image_octets is not None:
-        return mcuboot.parse(area.read(0, image_octets))
-    return mcuboot.parse(area.read(0, find_length(area)))
 
 
 def find_length(area: Area) -> int:

@@ -22,7 +22,8 @@ A slot:
     2   1   tries given to the trial
     3   1   why the last trial or the slot's use ended (EndReason)
     4   1   progress of the try under way (TryProgress)
-    5   3   zero
+    5   1   why an earlier try of this trial ended, if the image is to blame (EndReason)
+    6   2   zero
     8   4   octets of the image
     12  4   security counter of the image
     16  32  SHA-256 of the Manufacturer Image, verbatim
@@ -47,7 +48,7 @@ FORMAT_VERSION = 1
 NO_SLOT = 255
 
 _HEAD = struct.Struct("<8sHH4xQB3xI")
-_SLOT = struct.Struct("<BBBBB3xII32s16s64s")
+_SLOT = struct.Struct("<BBBBBB2xII32s16s64s")
 _CHECKED_OCTETS = RECORD_OCTETS - hashlib.sha256().digest_size
 _ROOM_AT = _HEAD.size + 2 * _SLOT.size
 
@@ -78,13 +79,19 @@ class EndReason(IntEnum):
     """Why a trial (or the use of a slot) ended."""
 
     NONE = 0
-    POWER = 1  # the machine went down and came up again
+    POWER = 1  # the machine lost its power and came up again
     UNHEALTHY = 2  # the health check said no, or got no answer in time
     NEVER_STARTED = 3  # the first stage handed over; the image never said that it runs
     WATCHDOG = 4
     CRASHED = 5  # the process ended by itself or by a signal
     VERIFY_FAILED = 6  # the slot does not hold a valid image, or another than the recorded one
     CANCELLED = 7  # an engineer marked it bad
+    RESET = 8  # the machine came up anew without having lost its power: hardware watchdog, kernel panic or a reboot
+    POWER_OR_RESET = 9  # the machine came up anew, and nothing tells which of the two it was
+    STORAGE = 10  # the program ended because a medium failed
+
+
+NOT_JUDGED = frozenset({EndReason.POWER, EndReason.POWER_OR_RESET, EndReason.STORAGE})  # the image is not to blame
 
 
 class TryProgress(IntEnum):
@@ -104,6 +111,7 @@ class SlotRecord:
     tries_given: int = 0
     reason: EndReason = EndReason.NONE
     progress: TryProgress = TryProgress.NOT_STARTED
+    earlier: EndReason = EndReason.NONE
     image_octets: int = 0
     security_counter: int = 0
     image_hash: bytes = bytes(32)
@@ -176,6 +184,7 @@ def _encode_slot(record: SlotRecord) -> bytes:
         record.tries_given,
         record.reason,
         record.progress,
+        record.earlier,
         record.image_octets,
         record.security_counter,
         record.image_hash,
@@ -185,8 +194,9 @@ def _encode_slot(record: SlotRecord) -> bytes:
 
 
 def _decode_slot(octets: bytes, offset: int) -> SlotRecord:
-    state, tries_left, tries_given, reason, progress, *rest = _SLOT.unpack_from(octets, offset)
+    state, tries_left, tries_given, reason, progress, earlier, *rest = _SLOT.unpack_from(octets, offset)
     try:
-        return SlotRecord(SlotState(state), tries_left, tries_given, EndReason(reason), TryProgress(progress), *rest)
+        ends = EndReason(reason), TryProgress(progress), EndReason(earlier)
+        return SlotRecord(SlotState(state), tries_left, tries_given, *ends, *rest)
     except ValueError as error:
         raise FormatError("boot state", offset, str(error)) from None

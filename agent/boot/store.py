@@ -66,8 +66,8 @@ class BootStateStore:
         with self._exclusive():
             found = self.load()
             if found.state is not None and found.finding is not Finding.WHOLE:
-                # What was read may still be in the cache only: durable first, then touch the other copy.
-                self._area.sync()
+                # What was read may be in the cache only: durable first, then touch the other copy.
+                self._write_copy(found.newest, found.state)
                 self._write_copy(1 - found.newest, found.state)
             return found
 
@@ -91,9 +91,11 @@ class BootStateStore:
     def _replace(self, found: Loaded, state: BootState) -> BootState:
         sequence = found.state.sequence + 1 if found.state else state.sequence + 1
         state = replace(state, sequence=sequence)
-        # A process that was killed before its sync leaves the newest copy in the cache only: it must hold before the
-        # other one is overwritten.
-        self._area.sync()
+        # A process that was killed before its sync, or was told that it failed, leaves the newest copy in the cache
+        # only. It must hold before the other one is overwritten; written anew, since no later sync makes up for one
+        # that failed.
+        if found.state is not None:
+            self._write_copy(found.newest, found.state)
         self._write_copy(1 - found.newest, state)
         self._write_copy(found.newest, state)
         return state

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from agent.errors import FormatError
@@ -53,6 +53,7 @@ FLAGS_UNDERSTOOD = PIC | RAM_LOAD | ROM_FIXED  # where a payload wants to lie; e
 
 WHAT = "Manufacturer Image"
 MAXIMUM_BASE_ABI_OCTETS = 64
+MAXIMUM_TLV_OCTETS = 2 * 0xFFFF  # two areas, whose lengths are u16
 _HEADER = struct.Struct("<IIHHIIBBHII")
 _PAIR = struct.Struct("<HH")
 
@@ -74,9 +75,14 @@ class ImageHeader:
     build: int
 
     @property
+    def tlv_offset(self) -> int:
+        """Where the TLVs start."""
+        return self.header_octets + self.payload_octets
+
+    @property
     def signed_octets(self) -> int:
         """How far the digest reaches: header, payload and protected TLVs."""
-        return self.header_octets + self.payload_octets + self.protected_tlv_octets
+        return self.tlv_offset + self.protected_tlv_octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +102,13 @@ class Tlv:
 
 @dataclass(frozen=True, slots=True)
 class ManufacturerImage:
-    """A parsed image. ``octets`` is a view of the caller's memory: what is checked is what the caller holds."""
+    """What an image says of itself, and what its octets were hashed to in the same pass; the octets are not kept."""
 
     header: ImageHeader
-    octets: memoryview
+    total_octets: int  # TLVs included
     tlvs: tuple[Tlv, ...]
+    calculated_digest: bytes  # what TLV 0x10 should hold
+    manufacturer_image_hash: bytes  # SHA-256 of the whole image verbatim: the hash of GBCS CS05, CS06 and the receipt
     digest: bytes | None
     key_hash: bytes | None
     signature: bytes | None
@@ -118,31 +126,8 @@ class ManufacturerImage:
         """Build number; of no consequence to any check."""
         return self.header.build
 
-    @property
-    def payload_offset(self) -> int:
-        """Where the payload starts, from the start of the image."""
-        return self.header.header_octets
 
-    @property
-    def payload(self) -> memoryview:
-        """What runs."""
-        return self.octets[self.payload_offset : self.payload_offset + self.header.payload_octets]
-
-    @property
-    def total_octets(self) -> int:
-        """Length of the whole image, TLVs included."""
-        return len(self.octets)
-
-    def calculate_digest(self) -> bytes:
-        """What TLV 0x10 should hold."""
-        return hashlib.sha256(self.octets[: self.header.signed_octets]).digest()
-
-    def manufacturer_image_hash(self) -> bytes:
-        """SHA-256 of the whole image verbatim: the hash of GBCS CS05, CS06 and the receipt alert."""
-        return hashlib.sha256(self.octets).digest()
-
-
-def parse_header(octets: bytes | memoryview) -> ImageHeader:
+def parse_header(octets: bytes | bytearray | memoryview) -> ImageHeader:
     """The header out of the first 32 octets (more may follow). Raises FormatError."""
     if len(octets) >= 4 and int.from_bytes(octets[:4], "little") != IMAGE_MAGIC:
         found = int.from_bytes(octets[:4], "little")
@@ -157,56 +142,123 @@ def parse_header(octets: bytes | memoryview) -> ImageHeader:
     return ImageHeader(load, header_octets, protected, payload, flags, Version(major, minor, revision), build)
 
 
-def parse(octets: bytes | memoryview, *, allow_trailing: bool = False) -> ManufacturerImage:
-    """The whole image. A slot is longer than its image: there octets after the TLVs are allowed.
+class ImageReader:
+    """Reads an image that comes in pieces, in order: one pass, and no more memory than its TLVs take (128 KiB at most).
 
-    Raises FormatError: no header, sizes that do not add up, a TLV twice or of a wrong length.
+    Nothing is looked at twice: what is judged is what was hashed.
     """
-    view = memoryview(octets).toreadonly()
-    header = parse_header(view)
-    offset = header.header_octets + header.payload_octets
-    tlvs: list[Tlv] = []
-    if header.protected_tlv_octets:
-        end = _area_end(view, offset, PROTECTED_TLV_INFO_MAGIC)
-        if end != header.signed_octets:
-            raise FormatError(WHAT, offset, f"protected TLVs of {end - offset} octets, the header says otherwise")
-        tlvs += _read_tlvs(view, offset, end, protected=True)
-        offset = end
-    end = _area_end(view, offset, TLV_INFO_MAGIC)
-    tlvs += _read_tlvs(view, offset, end, protected=False)
-    if len(view) > end and not allow_trailing:
-        raise FormatError(WHAT, end, f"{len(view) - end} octets after the last TLV")
-    return _collect(header, view[:end], tlvs)
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()  # of header and payload
+        self._head = bytearray()
+        self._body_left = 0  # octets of header and payload that are still to come
+        self._tail = bytearray()  # the TLVs, as far as two areas can reach
+        self._total_octets = 0
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """The next octets, any number of them. Never raises on content: ``finish`` does."""
+        view = memoryview(piece)
+        self._total_octets += len(view)
+        wanted = HEADER_OCTETS - len(self._head)
+        if wanted:
+            self._head += view[:wanted]
+            view = view[wanted:]
+            if len(self._head) == HEADER_OCTETS:
+                self._hash.update(self._head)
+                with suppress(FormatError):
+                    self._body_left = parse_header(self._head).tlv_offset - HEADER_OCTETS
+        body = view[: self._body_left]
+        self._hash.update(body)
+        self._body_left -= len(body)
+        self._tail += view[len(body) :][: MAXIMUM_TLV_OCTETS - len(self._tail)]
+
+    def finish(self, *, allow_trailing: bool = False) -> ManufacturerImage:
+        """The image. A slot is longer than its image: there octets after the TLVs are allowed.
+
+        Raises FormatError: no header, sizes that do not add up, a TLV twice or of a wrong length.
+        """
+        header = parse_header(bytes(self._head))
+        start = header.tlv_offset
+        if self._total_octets < start:
+            raise FormatError(WHAT, self._total_octets, f"ends before the TLVs at octet {start}")
+        areas = _TlvAreas(bytes(self._tail), start)
+        tlvs: list[Tlv] = []
+        if header.protected_tlv_octets:
+            tlvs += areas.read(PROTECTED_TLV_INFO_MAGIC, protected=True)
+            if areas.end != header.signed_octets:
+                raise FormatError(
+                    WHAT, start, f"protected TLVs of {areas.end - start} octets, the header says otherwise"
+                )
+        tlvs += areas.read(TLV_INFO_MAGIC, protected=False)
+        if self._total_octets > areas.end and not allow_trailing:
+            raise FormatError(WHAT, areas.end, f"{self._total_octets - areas.end} octets after the last TLV")
+        digest = self._hash_with(header.protected_tlv_octets)
+        return _collect(header, areas.end, tlvs, digest, self._hash_with(areas.end - start))
+
+    def _hash_with(self, tlv_octets: int) -> bytes:
+        """SHA-256 of header, payload and so many octets of the TLVs."""
+        running = self._hash.copy()
+        running.update(self._tail[:tlv_octets])
+        return running.digest()
 
 
-def _area_end(view: memoryview, offset: int, magic: int) -> int:
-    """End of the TLV area that starts at ``offset``."""
-    if offset + _PAIR.size > len(view):
-        raise FormatError(WHAT, len(view), f"ends before the TLVs at octet {offset}")
-    found, total = _PAIR.unpack_from(view, offset)
-    if found != magic:
-        raise FormatError(WHAT, offset, f"TLV area magic 0x{found:04X}, expected 0x{magic:04X}")
-    if total < _PAIR.size:
-        raise FormatError(WHAT, offset + 2, f"TLV area of {total} octets cannot hold its own head")
-    if offset + total > len(view):
-        raise FormatError(WHAT, len(view), f"ends inside the TLV area that ends at octet {offset + total}")
-    return int(offset + total)
+def parse(octets: bytes | memoryview, *, allow_trailing: bool = False) -> ManufacturerImage:
+    """An image that is in memory. Raises FormatError, see ``ImageReader.finish``."""
+    reader = ImageReader()
+    reader.feed(octets)
+    return reader.finish(allow_trailing=allow_trailing)
 
 
-def _read_tlvs(view: memoryview, offset: int, end: int, *, protected: bool) -> Iterator[Tlv]:
-    offset += _PAIR.size
-    while offset < end:
-        if offset + _PAIR.size > end:
-            raise FormatError(WHAT, offset, "a TLV's head crosses the end of its area")
-        kind, length = _PAIR.unpack_from(view, offset)
-        start = offset + _PAIR.size
-        if start + length > end:
-            raise FormatError(WHAT, offset, f"TLV 0x{kind:04X} of {length} octets crosses the end of its area")
-        yield Tlv(kind, bytes(view[start : start + length]), offset, protected)
-        offset = start + length
+class _TlvAreas:
+    """The TLV areas one after the other; ``start`` is where ``octets`` lie in the image, ``end`` where reading is."""
+
+    def __init__(self, octets: bytes, start: int) -> None:
+        self._octets = octets
+        self._start = start
+        self.end = start
+
+    def read(self, magic: int, *, protected: bool) -> list[Tlv]:
+        """The TLVs of the next area."""
+        first = self.end
+        last = self._find_end(first, magic)
+        self.end = first + _PAIR.size
+        tlvs: list[Tlv] = []
+        while self.end < last:
+            tlvs.append(self._read_tlv(last, protected=protected))
+        return tlvs
+
+    def _find_end(self, first: int, magic: int) -> int:
+        found, total = self._pair(first, f"ends before the TLVs at octet {first}")
+        if found != magic:
+            raise FormatError(WHAT, first, f"TLV area magic 0x{found:04X}, expected 0x{magic:04X}")
+        if total < _PAIR.size:
+            raise FormatError(WHAT, first + 2, f"TLV area of {total} octets cannot hold its own head")
+        there = self._start + len(self._octets)
+        if first + total > there:
+            raise FormatError(WHAT, there, f"ends inside the TLV area that ends at octet {first + total}")
+        return first + total
+
+    def _read_tlv(self, last: int, *, protected: bool) -> Tlv:
+        at = self.end
+        if at + _PAIR.size > last:
+            raise FormatError(WHAT, at, "a TLV's head crosses the end of its area")
+        kind, length = self._pair(at, "ends inside a TLV")
+        self.end = at + _PAIR.size + length
+        if self.end > last:
+            raise FormatError(WHAT, at, f"TLV 0x{kind:04X} of {length} octets crosses the end of its area")
+        value = self._octets[at + _PAIR.size - self._start : self.end - self._start]
+        return Tlv(kind, value, at, protected)
+
+    def _pair(self, at: int, otherwise: str) -> tuple[int, int]:
+        if at + _PAIR.size > self._start + len(self._octets):
+            raise FormatError(WHAT, self._start + len(self._octets), otherwise)
+        first, second = _PAIR.unpack_from(self._octets, at - self._start)
+        return first, second
 
 
-def _collect(header: ImageHeader, view: memoryview, tlvs: list[Tlv]) -> ManufacturerImage:
+def _collect(
+    header: ImageHeader, total_octets: int, tlvs: list[Tlv], calculated_digest: bytes, image_hash: bytes
+) -> ManufacturerImage:
     public_key = _only(tlvs, PUBLIC_KEY, protected=False)
     key_hash = _only(tlvs, KEY_HASH, protected=False, length=32)
     if public_key is not None:
@@ -216,8 +268,10 @@ def _collect(header: ImageHeader, view: memoryview, tlvs: list[Tlv]) -> Manufact
     counter = _only(tlvs, SECURITY_COUNTER, protected=True, length=4)
     return ManufacturerImage(
         header,
-        view,
+        total_octets,
         tuple(tlvs),
+        calculated_digest,
+        image_hash,
         digest=_value(_only(tlvs, SHA256, protected=False, length=32)),
         key_hash=_value(key_hash),
         signature=_value(_only(tlvs, ECDSA_SIGNATURE, protected=False)),

@@ -43,7 +43,7 @@ def check_origin(image: ManufacturerImage, trusted_keys: Mapping[bytes, EccKey])
 def _check_hash(image: ManufacturerImage) -> Refusal | None:
     if image.digest is None:
         return Refusal(Reason.HASH, "Manufacturer Image: no SHA-256 TLV; sign it with imgtool and an ECDSA P-256 key")
-    calculated = image.calculate_digest()
+    calculated = image.calculated_digest
     if calculated != image.digest:
         return Refusal(
             Reason.HASH,

@@ -82,4 +82,4 @@ def refuse_format(error: FormatError) -> Refusal:
 def accept(image: ManufacturerImage) -> Acceptance:
     """The facts of an image that ``check_image`` did not refuse."""
     key_hash = image.key_hash or b""
-    return Acceptance(image.version, image.security_counter or 0, image.manufacturer_image_hash(), key_hash)
+    return Acceptance(image.version, image.security_counter or 0, image.manufacturer_image_hash, key_hash)

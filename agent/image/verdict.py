@@ -131,7 +131,7 @@ def judge_file(
         return refuse_format(error)
     refusal = check_image(image, header, req)
     if refusal is None and file.trailer is not None and supplier_key is not None:
-        refusal = check_supplier(file.trailer, image.manufacturer_image_hash(), supplier_key)
+        refusal = check_supplier(file.trailer, image.manufacturer_image_hash, supplier_key)
     return refusal or accept(image)
 
 

@@ -72,6 +72,7 @@ class SlotFacts:
     bad: bool
     confirmed: bool
     reason: str  # why it is bad, in words
+    not_judged: bool = False  # for power or a medium: the image is not to blame
 
 
 class Slots(Protocol):

@@ -6,13 +6,25 @@ same file. ``execute`` is all that is asked of a connection, so that the power-c
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.boot.area import REMEDIES, FileArea
 from agent.errors import StorageError
+
+RENEWED_OCTETS = 64 * 1024
+SQLITE_REMEDIES = {
+    sqlite3.SQLITE_FULL: REMEDIES[errno.ENOSPC],
+    sqlite3.SQLITE_IOERR: REMEDIES[errno.EIO],
+    sqlite3.SQLITE_READONLY: REMEDIES[errno.EROFS],
+    sqlite3.SQLITE_CANTOPEN: "its folder must exist, belong to the agent's user and have free space: correct [storage]",
+    sqlite3.SQLITE_CORRUPT: "move it away and the device starts with a new one",
+    sqlite3.SQLITE_NOTADB: "move it away and the device starts with a new one",
+}
 
 #: One entry a schema version; version n is entry n - 1. Never change one that was released: append.
 MIGRATIONS: tuple[str, ...] = (
@@ -53,32 +65,66 @@ class Connection(Protocol):
         """Let go of the file."""
 
 
-class Database:
-    """Transactions on one connection, nested ones joining the outer. ``read_only``: the connection cannot write."""
+class WalFile(Protocol):
+    """The write-ahead log as a file: ``agent.boot.area.FileArea``, or one on another disk."""
 
-    def __init__(self, connection: Connection, *, read_only: bool = False) -> None:
+    @property
+    def size_octets(self) -> int:
+        """Its length."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Octets of it."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put octets there."""
+
+    def sync(self) -> None:
+        """Make all that was written durable."""
+
+
+def renew(wal: WalFile) -> None:
+    """Write what stands in a log that nobody has closed once more, before SQLite trusts it.
+
+    The program before may have ended because a sync failed. Linux keeps such pages as clean: SQLite would read them as
+    committed, go on behind them, and a power cut would then leave a hole with everything after it lost.
+    """
+    for offset in range(0, wal.size_octets, RENEWED_OCTETS):
+        wal.write(offset, wal.read(offset, min(RENEWED_OCTETS, wal.size_octets - offset)))
+    wal.sync()
+
+
+class Database:
+    """Transactions on one connection, nested ones joining the outer. ``read_only``: the connection cannot write.
+
+    ``name``: of the file, for errors. Raises StorageError.
+    """
+
+    def __init__(self, connection: Connection, *, name: str = "the journal", read_only: bool = False) -> None:
         self._connection = connection
+        self._name = name
         self._depth = 0
         self._read_only = read_only
+        self._spoilt: StorageError | None = None  # a statement of the open transaction failed
         if read_only:
             return
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
+            self._run(f"PRAGMA {pragma}").fetchall()
 
     def migrate(self) -> None:
         """Bring the schema to what this program knows. Older programs go on reading: steps only ever add."""
         if self._read_only:
             return
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        (version,) = self._run("PRAGMA user_version").fetchone()
         for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
             with self.transaction():
                 for statement in filter(str.strip, step.split(";")):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {number}")
+                    self._run(statement)
+                self._run(f"PRAGMA user_version = {number}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, durable when the outermost one ends. Raises StorageError."""
+        """All or nothing, durable when the outermost one ends. Raises StorageError, also for a statement in it that
+        failed and whose error somebody kept to himself: SQLite may have rolled back what was before it."""
         if self._depth:
             yield
             return
@@ -92,6 +138,8 @@ class Database:
             raise
         self._depth -= 1
         try:
+            if self._spoilt is not None:
+                raise self._spoilt
             self._run("COMMIT")
         except StorageError:
             self._roll_back()
@@ -99,6 +147,7 @@ class Database:
 
     def _roll_back(self) -> None:
         """After a full disk or an I/O error SQLite may have done it by itself, or may have left it to us."""
+        self._spoilt = None
         with suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
 
@@ -125,23 +174,38 @@ class Database:
         self._connection.close()
 
     def _run(self, sql: str, *parameters: Any) -> Any:
+        if self._spoilt is not None:
+            raise self._spoilt
         try:
             return self._connection.execute(sql, parameters)
         except sqlite3.Error as error:
-            raise StorageError(
-                f"the journal cannot be written: {error}; free space or check the medium, nothing was lost"
-            ) from error
+            told = explain(error, self._name)
+            self._spoilt = told if self._depth else None
+            raise told from error
+
+
+def explain(error: sqlite3.Error, name: str) -> StorageError:
+    """What SQLite says as a StorageError: which file, what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extension
+    remedy = SQLITE_REMEDIES.get(code, "check the medium; what was committed is in it")
+    return StorageError(f"{name}: the journal cannot be read or written: {error}; {remedy}")
 
 
 def open_database(path: Path) -> Database:
     """Open (or create) the file. Raises StorageError naming it."""
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists():
+        with FileArea.open(wal) as area:
+            renew(area)
     try:
         connection = sqlite3.connect(path, isolation_level=None)
-        return Database(connection)
     except sqlite3.Error as error:
-        raise StorageError(
-            f"{path}: not a usable journal: {error}; move it away and the device starts with a new one"
-        ) from error
+        raise explain(error, str(path)) from error
+    try:
+        return Database(connection, name=str(path))
+    except StorageError:
+        connection.close()
+        raise
 
 
 def read_database(path: Path) -> Database:
@@ -150,7 +214,7 @@ def read_database(path: Path) -> Database:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         connection.execute("SELECT count(*) FROM journal").fetchall()
-        return Database(connection, read_only=True)
+        return Database(connection, name=str(path), read_only=True)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()

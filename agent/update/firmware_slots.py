@@ -1,17 +1,16 @@
-"""The update machine's slots on ``agent.boot``: what the boot side refuses is a StorageError to the update."""
+"""The update machine's slots on ``agent.boot``: what the boot side refuses is a StorageRefusedError to the update."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from agent.boot.area import Medium
 from agent.boot.control import SlotsControl
 from agent.boot.refusal import BootRefusedError
-from agent.boot.slots import SlotWriter, WrittenImage
-from agent.boot.state import EndReason, Slot, SlotState
-from agent.errors import FormatError, StorageError
+from agent.boot.slots import SlotWriter, WrittenImage, hash_medium
+from agent.boot.state import NOT_JUDGED, EndReason, Slot, SlotState
+from agent.errors import StorageRefusedError
 from agent.image.mcuboot import HEADER_OCTETS
 from agent.update.commands import SlotFacts
 
@@ -21,9 +20,8 @@ T = TypeVar("T")
 class Sink:
     """A slot under writing."""
 
-    def __init__(self, control: SlotsControl, area: Medium, slot: Slot, writer: SlotWriter) -> None:
+    def __init__(self, control: SlotsControl, slot: Slot, writer: SlotWriter) -> None:
         self._control = control
-        self._area = area
         self._slot = slot
         self._writer = writer
         self._written: WrittenImage | None = None
@@ -36,15 +34,10 @@ class Sink:
         """Make them durable; how many that is. Raises StorageError."""
         return self._writer.checkpoint()
 
-    def finish(self) -> None:
-        """Everything durable, read back and compared. Raises StorageError."""
-        self._written = self._writer.finish()
-
-    def read_back(self) -> bytes:
-        """The image as it lies in the slot, to be judged. Raises StorageError."""
-        if self._written is None:
-            raise AssertionError("read back before finish")
-        return self._area.read(0, self._written.image_octets)
+    def finish(self, look: Callable[[bytes], None]) -> bytes:
+        """Everything durable, read back, shown to ``look`` and compared; its SHA-256. Raises StorageError."""
+        self._written = self._writer.finish(look)
+        return self._written.image_hash
 
     def accept(self, security_counter: int) -> None:
         """The verdict was good: the slot holds a whole, verified image. Raises StorageError."""
@@ -63,31 +56,30 @@ class FirmwareSlots:
 
     def begin(self, slot: str) -> Sink:
         """Mark the slot unusable and start writing it."""
-        return Sink(
-            self._control, self._areas[Slot[slot]], Slot[slot], _refusal(lambda: self._control.begin(Slot[slot]))
-        )
+        return Sink(self._control, Slot[slot], _refusal(lambda: self._control.begin(Slot[slot])))
 
     def resume(self, slot: str, image_octets: int) -> tuple[Sink, bytes]:
         """Go on at a checkpoint; also the first octets of what is there."""
         writer = _refusal(lambda: self._control.resume(Slot[slot], image_octets))
         head = self._areas[Slot[slot]].read(0, min(HEADER_OCTETS, image_octets))
-        return Sink(self._control, self._areas[Slot[slot]], Slot[slot], writer), head
+        return Sink(self._control, Slot[slot], writer), head
 
     def facts(self, slot: str) -> SlotFacts:
         """Boot state of a slot."""
         record = self._control.status().slots[Slot[slot]]
-        return SlotFacts(record.state is SlotState.BAD, record.state is SlotState.CONFIRMED, record.reason.name.lower())
+        return SlotFacts(
+            record.state is SlotState.BAD,
+            record.state is SlotState.CONFIRMED,
+            record.reason.name.lower(),
+            record.reason in NOT_JUDGED,
+        )
 
     def holds(self, slot: str, image_hash: bytes) -> bool:
         """Whether the boot state has this image as whole in the slot, and the slot still holds it."""
         record = self._control.status().slots[Slot[slot]]
         if record.image_hash != image_hash or record.state not in (SlotState.WRITTEN, SlotState.TRIAL):
             return False
-        try:
-            octets = self._control.read(Slot[slot], record.image_octets).octets
-        except FormatError:
-            return False
-        return hashlib.sha256(octets).digest() == image_hash
+        return hash_medium(self._areas[Slot[slot]], record.image_octets) == image_hash
 
     def activate(self, slot: str) -> None:
         """Arm the trial of a written slot."""
@@ -116,4 +108,4 @@ def _refusal(act: Callable[[], T]) -> T:
     try:
         return act()
     except BootRefusedError as error:
-        raise StorageError(str(error)) from error
+        raise StorageRefusedError(str(error)) from error

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from agent.image.version import Version
 from agent.update.database import Database
-from agent.update.facts import Facts
+from agent.update.facts import FactName, Facts
+from agent.update.failed_version import FailedVersion
 from agent.update.states import State, allowed
 
 COUNTER_STEP_BITS = 20  # a new journal starts its counter at (wall-clock seconds << 20): above all that was used before
@@ -156,13 +157,31 @@ class Journal:
         """GBCS counters have 64 unsigned bits, SQLite integers 63: so stored as text."""
         self._database.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", name, str(value))
 
-    def failed_version(self) -> int:
-        """The file version whose activation failed last; 0 when none did."""
-        return self.counter("failed version")
+    # --- the version that failed here -------------------------------------------------------------------------------
 
-    def set_failed_version(self, file_version: int) -> None:
+    def failed_version(self) -> FailedVersion | None:
+        """The one whose activation failed last, unless it was forgotten since."""
+        fact = self.facts.read(FactName.FAILED_VERSION)
+        if fact is None:
+            return None
+        values = fact.values
+        return FailedVersion(
+            int(values["file_version"] or 0), str(values["reason"]), int(values["unjudged_attempts"] or 0), fact.utc
+        )
+
+    def set_failed_version(self, failed: FailedVersion) -> None:
         """Call it inside the transaction that reports the failure."""
-        self.set_counter("failed version", file_version)
+        self.facts.record(
+            FactName.FAILED_VERSION,
+            failed.utc,
+            file_version=failed.file_version,
+            reason=failed.reason,
+            unjudged_attempts=failed.unjudged_attempts,
+        )
+
+    def forget_failed_version(self) -> None:
+        """Another one is fetched, or the engineer wants it tried again."""
+        self.facts.forget(FactName.FAILED_VERSION)
 
     # --- reports ----------------------------------------------------------------------------------------------------
 

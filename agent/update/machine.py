@@ -1,5 +1,8 @@
 """The update as one journalled machine: a decision is durable before it is carried out, and may be carried out twice.
 
+A medium that does not take what it must is a StorageError that ends the program: what was decided in memory only is
+gone with it, and the next start decides anew from what is durable. What the medium will never take ends a transfer.
+
 It owns the journal's record, the slot under writing and the boot control; it never sees a radio. Its owner (the device)
 brings in what the OTA client, the hub's clock and GBCS say, and carries out the commands of ``next_command``.
 """
@@ -10,9 +13,8 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
-from agent.errors import FormatError, StorageError
+from agent.errors import FormatError, StorageError, StorageRefusedError
 from agent.image.refusal import ABORT, Reason, Refusal
 from agent.image.version import Version
 from agent.update.commands import (
@@ -28,6 +30,7 @@ from agent.update.commands import (
     Running,
     Slots,
 )
+from agent.update.failed_version import FailedVersion
 from agent.update.journal import Journal, LoggedEvent
 from agent.update.staging import Checkpoint, SlotSink, Staging
 from agent.update.states import PENDING, State
@@ -35,6 +38,8 @@ from agent.update.states import PENDING, State
 FIRMWARE_VERSION_CHANGED = 0x8F43
 IMAGE_VERIFICATION_FAILED = 0x8F1B
 SUCCESS = 0x00
+STALLED_STARTS = 20  # our choice: so often in a row a transfer goes on at the same checkpoint, then it has failed
+STALLED = "stalled starts"
 NOTHING_STORED = {"offset_octets": 0, "image_octets": 0, "stream": b"", "activate_at_utc": None}
 
 
@@ -61,6 +66,7 @@ class UpdateMachine:
         self._trial_started: float | None = None
         self._contact = False
         self._failure = ""  # a reverted activation whose report waits for the hub's time
+        self._not_judged = False  # and no other reason
         self._restarting = False
         self._activate_at: float | None = None
         self._utc_minus_now = 0.0
@@ -143,19 +149,28 @@ class UpdateMachine:
             return
         facts = self._slots.facts(record.slot)
         if facts.bad:
-            self._failure = facts.reason
-        elif record.state is State.ACTIVATING and self._slots.holds(record.slot, record.image_hash):
+            self._failure, self._not_judged = facts.reason, facts.not_judged
+        elif record.state is State.ACTIVATING and self._is_held():
             self._arm()  # power fell between the decision and the arming
         else:
             self._failure = "the image is no longer in its slot"
         if self._failure:
             self._note("activation failed", IMAGE_VERIFICATION_FAILED, slot=record.slot, reason=self._failure)
 
+    def _is_held(self) -> bool:
+        """A slot that cannot be opened holds nothing; one that cannot be read now is asked again by the next start."""
+        try:
+            return self._slots.holds(self.record.slot, self.record.image_hash)
+        except StorageRefusedError:
+            return False
+
     def _resume_download(self) -> None:
         record = self.record
         try:
             staging = self._reopen_slot()
         except (StorageError, FormatError) as error:
+            if isinstance(error, StorageError):
+                self._raise_unless_final(error)
             self._drop("cannot resume", reason=str(error))
             self._command(CancelTransfer())  # the OTA client begins anew with its next query
             return
@@ -177,18 +192,18 @@ class UpdateMachine:
 
     # --- from the OTA client ------------------------------------------------------------------------------------------
 
-    def offered(self, file_version: int, total_octets: int) -> None:
+    def offered(self, file_version: int, total_octets: int, utc: int | None = None) -> None:
         """Query Next Image was answered with an image."""
         record = self.record
+        failed = self._journal.failed_version()
         version = Version.from_file_version(file_version)
         same = (record.file_version, record.total_octets) == (file_version, total_octets)
         if self.state in (State.ACTIVATING, State.TRIAL):
             self._command(Decline("an activation is going on"))
         elif version <= self._running.version:
             self._command(Decline(f"version {version} is not above {self._running.version}, which runs"))
-        elif file_version == self._journal.failed_version():
-            # Our choice: as long as nothing else is offered, the device would fetch and try it for ever.
-            self._command(Decline(f"version {version} failed its trial on this device; offer another version"))
+        elif failed and failed.file_version == file_version and (refusal := failed.refusal(utc)):
+            self._command(Decline(refusal))
         elif same and self.state is State.DOWNLOADING and self._staging is not None:
             self._command(BeginDownload(self._staging.offset_octets, total_octets, file_version))
         elif same and self.state in PENDING:
@@ -199,22 +214,26 @@ class UpdateMachine:
     def _begin(self, file_version: int, total_octets: int, *, other_may_do: bool = True) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
         self._activate_at = None
-        self._move(
-            State.DOWNLOADING,
-            update_id=f"{self._rng.getrandbits(48):012x}",
-            file_version=file_version,
-            total_octets=total_octets,
-            offset_octets=0,
-            image_octets=0,
-            stream=b"",
-            slot=self.other_slot,
-            image_hash=b"",
-            activate_at_utc=None,
-            version_before=self._running.version.file_version,
-        )
+        with self._journal.transaction():
+            self._journal.set_counter(STALLED, 0)
+            failed = self._journal.failed_version()
+            if failed and failed.file_version != file_version:
+                self._journal.forget_failed_version()
+            self._move(
+                State.DOWNLOADING,
+                **NOTHING_STORED,
+                update_id=f"{self._rng.getrandbits(48):012x}",
+                file_version=file_version,
+                total_octets=total_octets,
+                slot=self.other_slot,
+                image_hash=b"",
+                version_before=self._running.version.file_version,
+            )
         try:
             self._staging = self._new_staging(self._slots.begin(self.record.slot))
         except StorageError as error:
+            if not (self.is_factory and other_may_do):
+                self._raise_unless_final(error)
             self._drop("download cannot start", reason=str(error))
             if self.is_factory and other_may_do:
                 self._begin(file_version, total_octets, other_may_do=False)
@@ -231,6 +250,7 @@ class UpdateMachine:
         try:
             refusal = self._staging.feed(octets, self._save)
         except StorageError as error:
+            self._raise_unless_final(error)
             self._end_badly(ABORT, "storage", str(error))
             return
         if refusal is not None:
@@ -239,29 +259,45 @@ class UpdateMachine:
             self._judge(self._staging, now)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        self._move(
-            State.DOWNLOADING,
-            offset_octets=checkpoint.offset_octets,
-            image_octets=checkpoint.image_octets,
-            stream=checkpoint.stream,
-        )
+        with self._journal.transaction():
+            if self._journal.counter(STALLED):
+                self._journal.set_counter(STALLED, 0)
+            self._move(
+                State.DOWNLOADING,
+                offset_octets=checkpoint.offset_octets,
+                image_octets=checkpoint.image_octets,
+                stream=checkpoint.stream,
+            )
+
+    def _raise_unless_final(self, error: StorageError) -> None:
+        """The next start goes on at the checkpoint: raises ``error``, unless asking once more is of no use."""
+        if isinstance(error, StorageRefusedError):
+            return
+        stalled = 0
+        with suppress(StorageError):  # the medium of the slot is told of, not the journal's
+            stalled = self._journal.counter(STALLED) + 1
+            self._journal.set_counter(STALLED, stalled)
+        if stalled < STALLED_STARTS:
+            raise error
 
     def _judge(self, staging: Staging, now: float) -> None:
         try:
             verdict = staging.finish()
         except StorageError as error:
+            self._raise_unless_final(error)
             self._end_badly(ABORT, "storage", str(error))
             return
         utc = int(now + self._utc_minus_now)
-        accepted = not isinstance(verdict, Refusal)
-        with self._journal.transaction():
+        refused = isinstance(verdict, Refusal)
+        with self._journal.transaction():  # a receipt and what it tells of, or neither
             self._reporter.received(
-                verified=accepted, image_hash=staging.image_hash, update_id=self.record.update_id, utc=utc
+                verified=not refused, image_hash=staging.image_hash, update_id=self.record.update_id, utc=utc
             )
-            if accepted:
+            if isinstance(verdict, Refusal):
+                self._refuse(verdict)
+            else:
                 self._move(State.STAGED, image_hash=staging.image_hash, offset_octets=self.record.total_octets)
         if isinstance(verdict, Refusal):
-            self._refuse(verdict)
             return
         self._staging = None
         self._note("image verified", version=str(verdict.version), manufacturer_image_hash=staging.image_hash.hex())
@@ -275,14 +311,17 @@ class UpdateMachine:
         self._drop("image refused", reason=reason, message=message, wire_status=f"0x{wire_status:02X}")
         self._command(EndUpgrade(wire_status, version))
 
-    def transfer_complete(self) -> None:
-        """The OTA client has all octets; after a restart, of a pending image: tell the server again.
+    def transfer_complete(self, now: float) -> None:
+        """The OTA client has all octets; after a restart, of a pending image: tell the server again, and of one whose
+        last octet fell on a checkpoint: the verdict.
 
         Octets that the file's own header promises and the server's offer did not have never come: size.
         """
         if self.state in PENDING:
             self._command(EndUpgrade(SUCCESS, self.record.file_version))
-        elif self.state is State.DOWNLOADING and self._staging is not None and not self._staging.finished:
+        elif self.state is State.DOWNLOADING and self._staging is not None and self._staging.finished:
+            self._judge(self._staging, now)
+        elif self.state is State.DOWNLOADING and self._staging is not None:
             total = self.record.total_octets
             self._refuse(Refusal(Reason.SIZE, f"the OTA file ends after {total} octets, its own header promises more"))
 
@@ -304,14 +343,10 @@ class UpdateMachine:
 
     def _drop(self, event: str, **facts: object) -> None:
         """Back to IDLE; the slot stays unusable until the next image is written into it."""
-        self._note(event, 0, **facts)
+        self._move(State.IDLE, **NOTHING_STORED)
         self._staging = None
         self._activate_at = None
-        try:
-            self._move(State.IDLE, **NOTHING_STORED)
-        except StorageError:
-            # A full medium: what is journalled stays behind what is true, and the next start resumes from there.
-            self.record = replace(self.record, state=State.IDLE)
+        self._note(event, 0, **facts)
 
     # --- when to activate ---------------------------------------------------------------------------------------------
 
@@ -364,7 +399,7 @@ class UpdateMachine:
     def _arm(self) -> None:
         try:
             self._slots.activate(self.record.slot)
-        except StorageError as error:
+        except StorageRefusedError as error:
             self._failure = str(error)
             self._note("activation failed", reason=self._failure)
             return
@@ -421,18 +456,34 @@ class UpdateMachine:
         with self._journal.transaction():
             self._reporter.activated(success=success, record=record, version=self._running.version, utc=utc)
             if not success:
-                self._journal.set_failed_version(record.file_version)
+                self._remember_failure(utc)
             self._move(State.IDLE, **NOTHING_STORED)
         event = "update confirmed" if success else "update reverted"
-        self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version))
+        reason = {} if success else {"reason": self._failure}
+        self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version), **reason)
         self._failure = ""
         self._owes_report = False
+
+    def _remember_failure(self, utc: int) -> None:
+        before, version = self._journal.failed_version(), self.record.file_version
+        failed = FailedVersion.after(before, version, self._failure, utc, not_judged=self._not_judged)
+        self._journal.set_failed_version(failed)
+
+    def retry(self) -> FailedVersion | None:
+        """The engineer wants the failed version fetched again: what is forgotten by that, None when nothing is."""
+        failed = self._journal.failed_version()
+        if failed is not None:
+            self._journal.forget_failed_version()
+            version = Version.from_file_version(failed.file_version)
+            self._note("failed version may be fetched again", version=str(version))
+        return failed
 
     # --- small things -------------------------------------------------------------------------------------------------
 
     def _move(self, state: State, **changes: object) -> None:
         with self._journal.transaction():
-            self.record = self._journal.move(self.record, state, **changes)
+            after = self._journal.move(self.record, state, **changes)
+        self.record = after
 
     def _command(self, command: Command) -> None:
         self._commands.append(command)

@@ -6,14 +6,13 @@ durable is ever written again: a power cut that tears the next write cannot hurt
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from agent.errors import FormatError
 from agent.image import mcuboot
-from agent.image.mcuboot import HEADER_OCTETS, ManufacturerImage
+from agent.image.mcuboot import HEADER_OCTETS, ImageReader, ManufacturerImage
 from agent.image.ota_file import HeaderReady, ImageOctets, OtaStream, Piece
 from agent.image.ota_form import Form, Trailer
 from agent.image.refusal import Refusal, refuse_format
@@ -29,11 +28,11 @@ class SlotSink(Protocol):
     def checkpoint(self) -> int:
         """Make all that was written durable; how many octets that is."""
 
-    def finish(self) -> None:
-        """Tail cleared, durable, read back past the cache and compared. Raises StorageError."""
+    def finish(self, look: Callable[[bytes], None]) -> bytes:
+        """Tail cleared, durable, read back past the cache and compared; ``look`` is shown each piece of that.
 
-    def read_back(self) -> bytes:
-        """The whole image as it now lies in the slot. Raises StorageError."""
+        Returns the SHA-256 of the whole image as it lies in the slot. Raises StorageError.
+        """
 
     def accept(self, security_counter: int) -> None:
         """The verdict was good: the slot counts as written. Raises StorageError."""
@@ -111,12 +110,11 @@ class Staging:
         return None
 
     def finish(self) -> Acceptance | Refusal:
-        """The verdict on the whole image, judged on what the slot gives back. Raises StorageError."""
-        self._sink.finish()
+        """The verdict on the whole image, judged on what the slot gives back, piece by piece. Raises StorageError."""
+        reader = ImageReader()
+        self.image_hash = self._sink.finish(reader.feed)
         try:
-            octets = self._sink.read_back()
-            self.image_hash = hashlib.sha256(octets).digest()
-            image = mcuboot.parse(octets)
+            image = reader.finish()
         except FormatError as error:
             return refuse_format(error)
         refusal = check_image(image, self._stream.header, self._requirements)

@@ -48,7 +48,7 @@ TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
 _FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
-_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
+_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # R21 2.3.2.3.6: mains, receiver on; neither
 
 
 class JoinState(Enum):
@@ -133,7 +133,7 @@ class Joining:
         self.key = key
         self._join_request = request
         self._profile = profile
-        self._logical_type = logical_type
+        self.logical_type = logical_type  # as which it joins; on a network that it comes back to, the chip's counts
         self._clock = clock
         self.state = JoinState.DOWN
         self.network: NetworkInfo | None = None
@@ -389,7 +389,7 @@ class Joining:
         """Device_annce, on which a hub opens the tunnel anew."""
         network = self.network
         if network is not None:
-            capability = _CAPABILITY[self._logical_type]
+            capability = _CAPABILITY.get(network.logical_type, _CAPABILITY[LogicalType.ROUTER])
             self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, capability), BROADCAST_AWAKE)
 
     def _search(self, now: float) -> None:

@@ -6,16 +6,17 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 
-from tests.powercut.cuts import WAYS, PlannedCut, Task
+from tests.powercut.cuts import FAULT_WAYS, WAYS, PlannedCut, Task
 from tests.powercut.run import run
 from tests.powercut.scenarios import BY_NAME, SCENARIOS
-from tests.powercut.sweep import Row, sweep
+from tests.powercut.sweep import Row, sweep, sweep_faults
 
 HEAD = (
     f"{'scenario':<20} {'operations':>10} {'runs':>6} {'cuts':>6} {'booted whole':>12} {'finished':>8} "
     f"{'octets twice':>12} {'alerts':>6} {'repeats':>7} {'failures':>8} {'seconds':>7}"
 )
 SHOWN_FAILURES = 10
+ALL_WAYS = (*WAYS, *FAULT_WAYS)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.powercut", description=__doc__)
     parser.add_argument("--only", choices=sorted(BY_NAME), action="append", help="this scenario; may be given again")
     parser.add_argument("--cut", type=PlannedCut.parse, action="append", metavar="N:WAY",
-                        help=f"one run with this cut (then this one ...); WAY is one of {', '.join(WAYS)}")  # fmt: skip
+                        help=f"one run with this cut (then this one ...); WAY is of {', '.join(ALL_WAYS)}")  # fmt: skip
+    parser.add_argument("--faults", action="store_true", help="the medium fails instead of the power that goes")
     parser.add_argument("--seed", type=int, default=0, help="of the disk, for that one run")
     parser.add_argument("--pairs", type=int, default=200, help="runs with two or three cuts, for each scenario")
     parser.add_argument("--processes", type=int, default=2)
@@ -31,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     scenarios = [BY_NAME[name] for name in args.only] if args.only else list(SCENARIOS)
     if args.cut:
         return _once(scenarios[0].name, args.cut, args.seed)
-    return _all(list(_shown(sweep(scenarios, args.pairs, args.processes))))
+    rows = sweep_faults if args.faults else sweep
+    return _all(list(_shown(rows(scenarios, args.pairs, args.processes))))
 
 
 def _once(name: str, cuts: list[PlannedCut], seed: int) -> int:

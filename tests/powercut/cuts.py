@@ -1,12 +1,17 @@
-"""What ends a run: the operation, and what the medium makes of it. Written and read as ``57:torn``."""
+"""What ends a run: the operation, and what the medium makes of it. Written and read as ``57:torn``.
+
+Beside the cuts stand the faults, ``57:eio``: the operation fails, and every one from then on with ``eio-lasting``.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from boards.virtual.disk import Cut, Survival
+from boards.virtual.disk import Cut, Fault, Survival
 
 KILL = "kill"
+LASTING = "-lasting"
+FAULT_WAYS: tuple[str, ...] = ("eio", "enospc", "short", f"eio{LASTING}", f"enospc{LASTING}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,15 @@ class PlannedCut:
     def survival(self) -> Survival:
         return Survival.LOST if self.way == KILL else Survival[self.way.upper()]
 
+    @property
+    def fault(self) -> Fault | None:
+        """None for a cut."""
+        return Fault[self.way.removesuffix(LASTING).upper()] if self.way in FAULT_WAYS else None
+
+    @property
+    def lasting(self) -> bool:
+        return self.way.endswith(LASTING)
+
     def __str__(self) -> str:
         return f"{self.operation}:{self.way}"
 
@@ -31,8 +45,8 @@ class PlannedCut:
     def parse(cls, text: str) -> PlannedCut:
         """Raises ValueError."""
         operation, way = text.split(":")
-        if way not in WAYS:
-            raise ValueError(f"{way} is none of {', '.join(WAYS)}")
+        if way not in (*WAYS, *FAULT_WAYS):
+            raise ValueError(f"{way} is none of {', '.join((*WAYS, *FAULT_WAYS))}")
         return cls(int(operation), way)
 
 

@@ -1,4 +1,8 @@
-"""A whole HAN whose device loses its power, or its process, at planned operations of its disk, and comes up again."""
+"""A whole HAN whose device loses its power, or its process, at planned operations of its disk, and comes up again.
+
+Or the disk fails there: then the device goes on, or its program ends with a StorageError and is started again, as the
+unit does, while the fault lasts and after it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
+from agent.boot.state import EndReason, Slot
+from agent.errors import HanError, StorageError
 from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse, PpmidActivationAlert, ReceiptAlert
 from agent.image.version import Version
 from agent.update.states import State
@@ -18,6 +25,8 @@ from tests.powercut.cuts import PlannedCut, Task
 Fork = Callable[[int], Task | None]
 OFF_S = 3.0
 STARTS = 40  # more than any walk needs: beyond it the device is in a loop
+FAULT_LASTS_S = 30.0
+REMEDIES = ("free space", "replace the card", "check the medium")
 
 
 class WatchedDisk(Disk):
@@ -27,9 +36,8 @@ class WatchedDisk(Disk):
         super().__init__(seed)
         self.watch: Callable[[int], bool] | None = None
 
-    def begin(self, area: str, kind: str, offset: int = 0, length: int = 0) -> bool:
-        interrupted = super().begin(area, kind, offset, length)
-        return interrupted if self.watch is None else self.watch(len(self.operations))
+    def interrupts(self, number: int) -> bool:
+        return super().interrupts(number) if self.watch is None else self.watch(number)
 
 
 @dataclass
@@ -48,11 +56,14 @@ class CutHome(Home):
         self.told: list[Report] = []
         self.is_on = False
         self.armed = False
+        self.first_request = 0  # of the device's, since the arming
         self.starts: list[tuple[Version, bool]] = []  # what the first stage chose, and whether as a trial
         self.cuts_made: list[str] = []
         self.first_stages = 0  # those that were cut among them: such a one may have spent a try
         self._left = list(self.cuts)
         self._present: PlannedCut | None = None
+        self.ends: list[str] = []  # what the program said when a fault ended it
+        self._heals_at: float | None = None
         super().__post_init__()
 
     # --- power --------------------------------------------------------------------------------------------------------
@@ -60,6 +71,8 @@ class CutHome(Home):
     def arm(self) -> None:
         """From here on operations count."""
         self.armed = True
+        if DEVICE_EUI in self.world.seats:
+            self.first_request = len(self.world.seats[DEVICE_EUI].traffic)
         self._plan()
         if self.fork is not None:
             self.disk.watch = self._watch
@@ -72,13 +85,20 @@ class CutHome(Home):
         self.disk.watch = None
         self.disk.reseed(task.seed)
         self._present, *self._left = task.cuts
+        if self._present.fault is not None:
+            self.disk.fail_at(operation, self._present.fault, lasting=self._present.lasting)
+            return False
         self.disk.end_with(self._present.survival, self._present.cut)
         return True
 
     def _plan(self) -> None:
         self.disk.power_on()
         self._present = self._left.pop(0) if self.armed and self._left else None
-        if self._present is not None:
+        if self._present is None:
+            return
+        if self._present.fault is not None:
+            self.disk.fail_at(self._present.operation, self._present.fault, lasting=self._present.lasting)
+        else:
             self.disk.cut_at(self._present.operation, self._present.survival, self._present.cut)
 
     def power_up(self) -> None:
@@ -109,6 +129,8 @@ class CutHome(Home):
                 return super().run_until(until, end - self.world.now)
             except PowerCut:
                 self._fall()
+            except StorageError as error:
+                self._end(error)
 
     def _fall(self) -> None:
         self.cuts_made.append(str(self.disk.operations[-1]))
@@ -122,7 +144,35 @@ class CutHome(Home):
         self._plan()
         self.world.run(lambda: self._carry() or False, OFF_S)
 
+    def _end(self, error: StorageError) -> None:
+        """The program said why it cannot go on, and ended with exit code 4: the unit starts it again."""
+        said = str(error)
+        assert any(remedy in said for remedy in REMEDIES), f"no remedy: {said}"
+        assert any(name in said for name in ("slot A", "slot B", "boot state", "journal.db")), f"no file: {said}"
+        self.ends.append(said)
+        assert len(self.ends) < STARTS, "the device ends again and again"
+        if self.is_on:
+            with suppress(HanError):  # as agent.main does
+                control = SlotsControl(self.rig.store, self.rig.areas, Slot[self.rig.running.slot])
+                control.note_try(EndReason.STORAGE)
+        self.is_on = False
+        if DEVICE_EUI in self.world.seats:
+            self.world.detach(DEVICE_EUI)
+        self.rig.close_database()
+        self.world.run(lambda: self._carry() or False, OFF_S)
+
+    def _heal(self) -> None:
+        """A fault is over after a while; then the next cut is planned, if one is left."""
+        if self.disk.faults and self._heals_at is None:
+            self.cuts_made.append(f"{self.disk.operations[-1]} fails")
+            self._heals_at = self.world.now + FAULT_LASTS_S
+        if self._heals_at is not None and self.world.now >= self._heals_at:
+            self._heals_at = None
+            self.disk.faults = 0
+            self._plan()
+
     def _carry(self) -> None:
+        self._heal()
         self.told += [one for one in self.backhaul.carry(self.world.now) if isinstance(one, Report)]
 
     def _look(self) -> bool:

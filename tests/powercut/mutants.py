@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from agent.boot import slots, store
+from agent.boot import control, slots, store
+from agent.boot.area import Medium
+from agent.boot.mark import ConfirmedMark, read_mark, write_mark
 from agent.boot.state import BootState, encode
 from agent.boot.store import COPY_OFFSETS
+from agent.errors import StorageError
 from agent.update import database, machine, outbox, staging
 from agent.update.states import State
+from tests import update_rig
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -56,11 +60,11 @@ def written_before_the_slot_is_durable(patch: pytest.MonkeyPatch) -> None:
     """The order of writes: the boot state calls a slot whole whose octets are still in the cache."""
     finish = slots.SlotWriter.finish
 
-    def finish_unsynced(self: slots.SlotWriter) -> slots.WrittenImage:
+    def finish_unsynced(self: slots.SlotWriter, look: slots.Look | None = None) -> slots.WrittenImage:
         area, patched = self._area, _Unsynced(self._area)
         self._area = patched
         try:
-            return finish(self)
+            return finish(self, look)
         finally:
             self._area = area
 
@@ -126,8 +130,8 @@ class _Silent:
 def commits_without_fsync(patch: pytest.MonkeyPatch) -> None:
     real = database.Database.__init__
 
-    def init(self: database.Database, connection: database.Connection) -> None:
-        real(self, connection)
+    def init(self: database.Database, connection: database.Connection, **options: object) -> None:
+        real(self, connection, **options)
         connection.execute("PRAGMA synchronous = NORMAL").fetchall()
 
     patch.setattr(database.Database, "__init__", init)
@@ -160,6 +164,51 @@ class _NotYet:
     def confirm(self) -> None:
         """Later."""
 
+
+# --- found by a medium that fails -------------------------------------------------------------------------------------
+
+
+def log_is_trusted_after_a_failed_sync(patch: pytest.MonkeyPatch) -> None:
+    """SQLite reads what no sync has written, goes on behind it, and the power takes all of it away."""
+    patch.setattr(update_rig, "renew", lambda _wal: None)
+
+
+def failed_arming_ends_the_activation(patch: pytest.MonkeyPatch) -> None:
+    """The report says that it failed, and the boot state may say that the trial comes."""
+    patch.setattr(machine, "StorageRefusedError", StorageError)
+
+
+def mark_that_is_there_is_only_synced(patch: pytest.MonkeyPatch) -> None:
+    def put(area: Medium, mark: ConfirmedMark) -> None:
+        if read_mark(area) == mark:
+            area.sync()
+        else:
+            write_mark(area, mark)
+
+    patch.setattr(control, "write_mark", put)
+
+
+def error_of_a_commit_is_swallowed(patch: pytest.MonkeyPatch) -> None:
+    run = database.Database._run
+
+    def forgiving(self: database.Database, sql: str, *parameters: object) -> object:
+        try:
+            return run(self, sql, *parameters)
+        except StorageError:
+            if sql != "COMMIT":
+                raise
+            self._roll_back()
+            return None
+
+    patch.setattr(database.Database, "_run", forgiving)
+
+
+FAULT_MUTANTS = (
+    Mutant(log_is_trusted_after_a_failed_sync, "ppmid-confirm", ("eio-lasting",)),
+    Mutant(failed_arming_ends_the_activation, "ppmid-dated", ("eio",)),
+    Mutant(mark_that_is_there_is_only_synced, "ppmid-confirm", ("eio",)),
+    Mutant(error_of_a_commit_is_swallowed, "ppmid-confirm", ("eio",)),
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(checkpoint_without_fsync, "ppmid-resume", ("lost",)),

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from agent.boot.state import Slot
 from agent.image.version import Version
 from agent.update.commands import FACTORY
+from agent.update.failed_version import UNJUDGED_PAUSE_S
 from agent.update.states import State
 from boards.bench.report import Request
 from boards.bench.settings import Activation, ActivationKind
@@ -23,6 +24,7 @@ from tests.update_rig import UTC as STARTED_UTC
 
 HOUR_S = 3_600.0
 DAY_S = 86_400.0
+TRIES = 3
 PATIENCE_S = 3 * DAY_S  # after that an update that has not ended counts as lost
 
 
@@ -32,7 +34,10 @@ def nothing(home: CutHome) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """``version`` runs at the end, and the head end was told ``outcomes`` and ``receipts``, each once."""
+    """``version`` runs at the end, and the head end was told ``outcomes`` and ``receipts``, each once.
+
+    The last of ``attempts`` activations is what is cut; those before have spent all their tries in ``prepare``.
+    """
 
     name: str
     role: str = "ppmid"
@@ -41,6 +46,7 @@ class Scenario:
     version: Version = NEW
     outcomes: tuple[bool, ...] = (True,)
     receipts: int = 0
+    attempts: int = 1
     deaf: frozenset[Version] = frozenset()
     stillborn: frozenset[Version] = frozenset()
 
@@ -93,6 +99,22 @@ def staged_for_a_day(home: CutHome) -> None:
 def in_trial(home: CutHome) -> None:
     home.offer()
     wait_for_state(home, State.TRIAL)
+
+
+def lost_to_power_before(home: CutHome) -> None:
+    """The power goes in every try of a first attempt, which is reported; then the pause after it passes."""
+    in_trial(home)
+    for _ in range(TRIES):
+        home.lose_power()
+    wait_for_outcome(home)
+    assert home.outcomes == [(False, OLD)]
+    home.run(UNJUDGED_PAUSE_S)
+    assert home.state is State.IDLE
+
+
+def update_again(home: CutHome) -> None:
+    home.offer()
+    expect(home.run_until(lambda: len(home.outcomes) == 2, PATIENCE_S), "no report of the second attempt")
 
 
 def replace_pending(home: CutHome) -> None:
@@ -178,6 +200,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         outcomes=(False,),
         stillborn=frozenset({NEW}),
     ),
+    Scenario(name="ppmid-again", prepare=lost_to_power_before, drive=update_again, outcomes=(False, True), attempts=2),
     Scenario(name="ppmid-replace", prepare=staged_for_a_day, drive=replace_pending, version=NEWER),
     Scenario(name="ppmid-factory", prepare=no_slot_verifies, drive=update),
     Scenario(

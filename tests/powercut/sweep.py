@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tests.powercut.cuts import WAYS, PlannedCut, Task
+from tests.powercut.cuts import FAULT_WAYS, WAYS, PlannedCut, Task
 from tests.powercut.forks import run_all
 from tests.powercut.run import Result, run
 from tests.powercut.scenarios import Scenario
@@ -67,6 +67,29 @@ def several_cuts(scenario: Scenario, operations: int, count: int, seed: int = 1)
         later = [PlannedCut(choose.randint(1, LATER_OPERATIONS), choose.choice(WAYS)) for _ in range(1 + number % 2)]
         tasks.append(Task(scenario.name, (first, *later), choose.randrange(10_000)))
     return tasks
+
+
+def faults_and_cuts(scenario: Scenario, operations: int, count: int, seed: int = 1) -> list[Task]:
+    """``count`` runs in which the medium fails once, and the power goes some operations after it answers again."""
+    choose = random.Random(f"{scenario.name} {seed} faults")
+    tasks = []
+    for _ in range(count):
+        fault = PlannedCut(choose.randint(1, operations), choose.choice(FAULT_WAYS))
+        cut = PlannedCut(choose.randint(1, LATER_OPERATIONS), choose.choice(WAYS))
+        tasks.append(Task(scenario.name, (fault, cut), choose.randrange(10_000)))
+    return tasks
+
+
+def sweep_faults(scenarios: Iterable[Scenario], pairs: int, processes: int) -> Iterator[Row]:
+    """As ``sweep``, of a medium that fails instead of a power that goes."""
+    for scenario in scenarios:
+        started = time.monotonic()
+        row = Row(scenario.name, count_operations(scenario))
+        tasks = every_operation(scenario, row.operations, FAULT_WAYS)
+        for result in run_all(scenario, tasks + faults_and_cuts(scenario, row.operations, pairs), processes):
+            row.add(result)
+        row.seconds = time.monotonic() - started
+        yield row
 
 
 def sweep(scenarios: Iterable[Scenario], pairs: int, processes: int) -> Iterator[Row]:

@@ -45,6 +45,16 @@ class KnifeLab:
         """Its path, as the plan names it."""
         return str(self.lab.folder / "ppmid" / "slot-b.bin")
 
+    @property
+    def journal_log(self) -> str:
+        """The write-ahead log of the journal."""
+        return str(self.lab.folder / "ppmid" / "agent.db-wal")
+
+    @property
+    def boot_state(self) -> str:
+        """Both copies of it."""
+        return str(self.lab.folder / "ppmid" / "boot-state.bin")
+
     def start(self) -> None:
         """Everything runs and the device is in the network."""
         self.lab.prepare()
@@ -67,6 +77,23 @@ class KnifeLab:
         told = self.hub.wait_for("transfer-ended", times, LIMIT_S, status=ABORT)
         assert told["device_eui"] == f"{DEVICE_EUI:016X}"
         self.device.wait_for("image refused", times, LIMIT_S, reason="storage", wire_status=ABORT)
+
+    @property
+    def stops(self) -> list[str]:
+        """What the program, or its first stage, said when the medium ended it: each time the file and the remedy."""
+        said = [str(one["reason"]) for name in ("stopped", "boot_failed") for one in self.device.said(name)]
+        files = (self.slot_b, self.journal_log.removesuffix("-wal"), self.boot_state)
+        for words in said:
+            assert any(file in words for file in files), f"no file: {words}"
+            assert any(remedy in words for remedy in ("free space", "replace the card")), f"no remedy: {words}"
+        return said
+
+    def judge_fault(self) -> None:
+        """As ``judge``; and the transfer began once, was never given up, and no program ended with a traceback."""
+        self.judge()
+        assert len(self.device.said("download starts")) == 1, "a restart of the transfer is no resume"
+        assert not self.device.said("image refused")
+        assert not [line for line in self.device.lines if "Traceback" in line or "never retrieved" in line]
 
     def kill(self) -> None:
         """The next start takes its own cuts."""

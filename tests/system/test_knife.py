@@ -39,27 +39,51 @@ def test_killed_all_over_an_update_it_ends_in_the_new_version_with_one_report(la
     assert len(knife.device.said("download starts")) == 1, "a restart of the transfer is no resume"
 
 
-def test_a_medium_that_fails_ends_the_transfer_and_a_later_one_succeeds(lab: Lab) -> None:
+def test_a_medium_that_fails_ends_the_program_which_goes_on_at_the_checkpoint(lab: Lab) -> None:
     knife = KnifeLab(lab, Plan())
     knife.plan.download += [
-        Start((Cut("pwrite64", 3, "error=ENOSPC"), Cut("fsync", 7, "error=EIO")), knife.slot_b),
-        Start((Cut("pwrite64", 3, "retval=0"), Cut("fsync", 6)), knife.slot_b),
+        Start((Cut("pwrite64", 3, "error=ENOSPC"),), knife.slot_b),
+        Start((Cut("fsync", 4, "error=EIO"),), knife.slot_b),
+        Start((Cut("fdatasync", 4, "error=EIO"),), knife.journal_log),
+        Start((Cut("pwrite64", 24, "error=ENOSPC"),), knife.journal_log),
+        Start((Cut("pwrite64", 3, "retval=0"),), knife.slot_b),  # nothing was taken, and said so: asked again
     ]
+    knife.plan.trial += [Start((Cut("pwrite64", 2, "error=EIO"),), knife.boot_state)]
     knife.start()
-    for times in (1, 2):
-        knife.update()
-        knife.refused(times)
-        assert knife.device.said("running")[-1]["version"] == "1.0.0"
-    knife.kill()
-    knife.hub.wait_for("tunnel-opened", 2, 60.0)
+    knife.update()
+    knife.wait_for_report(120.0)
+    knife.judge_fault()
+    assert knife.reports[0]["result"] == "success"
+    words = " ".join(knife.stops)
+    assert len(knife.stops) >= 4, words
+    for file in (knife.slot_b, "agent.db", knife.boot_state):
+        assert file in words
+    assert "is full" in words
+    assert "I/O error" in words
+    assert len(knife.device.said("download resumes")) >= 2
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (20, "retval=4096"),
+        pytest.param(2, "retval=512", marks=pytest.mark.whole_knife),
+        pytest.param(38, "retval=512", marks=pytest.mark.whole_knife),
+    ],
+)
+def test_a_medium_that_lies_is_found_by_reading_back(lab: Lab, number: int, what: str) -> None:
+    """It claims to have stored what it did not: that is of no use, so the transfer ends and the hub is told."""
+    knife = KnifeLab(lab, Plan())
+    knife.plan.download.append(Start((Cut("pwrite64", number, what),), knife.slot_b))
+    knife.start()
+    knife.update()
+    knife.refused(1)
+    assert "reads back other octets" in str(knife.device.said("image refused")[0]["message"])
+    assert knife.device.said("running")[-1]["version"] == "1.0.0"
     knife.update()
     knife.wait_for_report(120.0)
     knife.judge()
     assert knife.reports[0]["result"] == "success"
-    assert knife.cuts_made >= 1
-    messages = " ".join(str(one["message"]) for one in knife.device.said("image refused"))
-    assert "is full" in messages
-    assert "I/O error" in messages
 
 
 STRIDE = 12  # runs for each call, and starts in each: together they kill at every number up to its square
@@ -82,20 +106,47 @@ def test_killed_at_every_number(lab: Lab, call: str, first: int) -> None:
     assert knife.cuts_made
 
 
+FAULTS = ("error=EIO", "error=ENOSPC")
+
+
 @pytest.mark.whole_knife
-@pytest.mark.parametrize("number", [2, 20, 38])
-@pytest.mark.parametrize(
-    ("call", "what"), [("pwrite64", "error=EIO"), ("pwrite64", "retval=512"), ("fsync", "error=ENOSPC")]
-)
-def test_a_failing_slot_at_every_height(lab: Lab, call: str, what: str, number: int) -> None:
-    """``retval=512``: a medium that claims to have stored what it did not; reading back finds it."""
+@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("call", ["pwrite64", "fsync"])
+def test_a_failing_slot_at_every_height(lab: Lab, call: str, number: int, what: str) -> None:
     knife = KnifeLab(lab, Plan())
-    knife.plan.download.append(Start((Cut(call, number, what),), knife.slot_b))
+    knife.plan.download += [Start((Cut(call, number + 6 * n, what),), knife.slot_b) for n in range(6)]
+    whole_update(knife)
+
+
+@pytest.mark.whole_knife
+@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("first", range(1, 9))
+@pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
+def test_a_failing_journal_at_every_height(lab: Lab, call: str, first: int, what: str) -> None:
+    knife = KnifeLab(lab, Plan())
+    step = 8 if call == "pwrite64" else 4
+    knife.plan.download += [Start((Cut(call, first + step * n, what),), knife.journal_log) for n in range(8)]
+    knife.plan.trial.append(Start((Cut(call, first, what),), knife.journal_log))
+    knife.plan.confirmed.append(Start((Cut(call, first, what),), knife.journal_log))
+    whole_update(knife)
+
+
+@pytest.mark.whole_knife
+@pytest.mark.parametrize("what", FAULTS)
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("call", ["pwrite64", "fsync"])
+def test_a_failing_boot_state_at_every_height(lab: Lab, call: str, number: int, what: str) -> None:
+    knife = KnifeLab(lab, Plan())
+    for starts in (knife.plan.download, knife.plan.trial, knife.plan.confirmed):
+        starts.append(Start((Cut(call, number, what),), knife.boot_state))
+    whole_update(knife)
+
+
+def whole_update(knife: KnifeLab) -> None:
+    """From the offer to its one report, through the planned faults."""
     knife.start()
     knife.update()
-    knife.refused(1)
-    assert knife.device.said("running")[-1]["version"] == "1.0.0"
-    knife.update()
-    knife.wait_for_report(120.0)
-    knife.judge()
-    assert knife.reports[0]["result"] == "success"
+    knife.wait_for_report(200.0)
+    knife.judge_fault()
+    assert knife.stops

@@ -37,7 +37,7 @@ def main() -> None:
         "base_abi": FACTS.base_abi,
         "upgrade_from": [str(version) for version in FACTS.upgrade_from or ()],
         "payload": PAYLOAD.decode(),
-        "manufacturer_image_hash": mcuboot.parse(image).manufacturer_image_hash().hex(),
+        "manufacturer_image_hash": mcuboot.parse(image).manufacturer_image_hash.hex(),
     }
     (FOLDER / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -162,10 +162,10 @@ def _slot_to_keep(state: BootState) -> Slot | None:
 
 
 def _end_reason(record: SlotRecord) -> EndReason:
-    """Of the last try; a reset and a power cut look alike from here."""
+    """Of the last try; a trial that changes the boot partition restarts the machine, so no reset cause is asked."""
     if record.reason is not EndReason.NONE:
         return record.reason
-    return EndReason.POWER if record.progress is TryProgress.RUNNING else EndReason.NEVER_STARTED
+    return EndReason.POWER_OR_RESET if record.progress is TryProgress.RUNNING else EndReason.NEVER_STARTED
 
 
 def _rebuild(look: LoaderLook) -> BootState:

@@ -15,6 +15,7 @@ from agent.events import format_eui
 from agent.gbcs.names import use_case_name
 from agent.image.version import Version
 from agent.update.facts import Fact, FactName
+from agent.update.failed_version import FailedVersion
 from agent.update.journal import LoggedEvent, Order, Record
 from agent.update.states import PENDING, State
 from agent.zigbee.clusters import Cluster, DeviceId, describe_basic, describe_endpoint, our_choices
@@ -38,6 +39,8 @@ def describe(look: Look) -> Values:
         "factory_agent": _is_factory(facts),
         **_role(look, facts),
         "network": _fact(facts, FactName.NETWORK),
+        "logical_type": settings.radio.logical_type,
+        "polling": _polling(look, facts),
         "joining_failed": _fact(facts, FactName.JOINING),
         "hub": _fact(facts, FactName.HUB),
         "hub_lost": _fact(facts, FactName.HUB_LOST),
@@ -60,6 +63,17 @@ def describe_event(event: LoggedEvent) -> Values:
         "name": event_name(event.code),
         "what": event.what,
         "update_id": event.update_id,
+    }
+
+
+def describe_failed_version(failed: FailedVersion) -> Values:
+    """``again``: from when on the device may fetch it by itself; None: not before another version was offered."""
+    return {
+        "version": str(Version.from_file_version(failed.file_version)),
+        "reason": failed.reason,
+        "unjudged_attempts": failed.unjudged_attempts,
+        "time": time_of(failed.utc),
+        "again": time_of(failed.again_utc),
     }
 
 
@@ -107,6 +121,15 @@ def _fact(facts: dict[str, Fact], name: FactName) -> Values | None:
     return None if fact is None else {**fact.values, "time": time_of(fact.utc)}
 
 
+def _polling(look: Look, facts: dict[str, Fact]) -> Values | None:
+    """What the host asked its chip for; how long the radio was awake only the radio knows. None: it is always on."""
+    radio = look.settings.radio
+    if radio.logical_type != "end-device":
+        return None
+    told = _fact(facts, FactName.POLLING)
+    return {"poll_rate_s": radio.poll_rate_s, "fast_poll_rate_s": radio.fast_poll_rate_s, "last": told}
+
+
 def _link_key(memory: Memory | None) -> Values | None:
     """With whom and how; its hash is key material and never shown."""
     held = memory.hub_key if memory else {}
@@ -147,10 +170,11 @@ def _slot(one: SlotReport) -> Values:
 
 def _memory(memory: Memory | None) -> Values:
     if memory is None:
-        names = ("update", "pending", "dated_activation", "owed_activation", "counters")
+        names = ("update", "failed_version", "pending", "dated_activation", "owed_activation", "counters")
         return {**dict.fromkeys(names), "outbox": [], "refusals": [], "events": []}
     return {
         "update": _update(memory.record),
+        "failed_version": describe_failed_version(memory.failed) if memory.failed else None,
         "pending": _pending(memory.record),
         "dated_activation": _order(memory.dated),
         "owed_activation": _order(memory.running),

@@ -16,6 +16,7 @@ from agent.gbcs.keystore import KeyStore
 from agent.settings import Settings, load_device
 from agent.update.database import Database, read_database
 from agent.update.facts import Fact
+from agent.update.failed_version import FailedVersion
 from agent.update.journal import Journal, LoggedEvent, Order, OutboxRow, Record
 
 EVENTS_READ = 10_000  # our choice: as many as ``events`` and a bundle show at most
@@ -33,6 +34,7 @@ class Memory:
     accepted: dict[tuple[int, int], int]  # (originator, message code) to the last counter
     outbox: list[OutboxRow]
     events: list[LoggedEvent]
+    failed: FailedVersion | None
     hub_key: dict[str, object]  # with which hub the chip shares a link key; empty when with none
 
     @property
@@ -100,6 +102,7 @@ def read_memory(database: Path) -> Memory:
             accepted=journal.accepted_counters(),
             outbox=journal.undelivered(),
             events=journal.events(limit=EVENTS_READ),
+            failed=journal.failed_version(),
             hub_key=_read_hub_key(opened),
         )
 

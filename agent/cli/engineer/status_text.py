@@ -50,6 +50,13 @@ def _identity(status: Values) -> Iterator[str]:
 def _surroundings(status: Values) -> Iterator[str]:
     network, hub, contact = status["network"], status["hub"], status["last_contact"]
     yield _line("network", _network(network) if network else NEVER)
+    wanted = status["logical_type"]
+    if network and network["logical_type"].replace("_", "-") != wanted:
+        yield _line(
+            "  differs", f"radio.logical_type is {wanted}, from the next join on: han-agent factory-reset network"
+        )
+    elif status["polling"]:
+        yield _line("  polling", _polling(status["polling"]))
     failed = status["joining_failed"]
     if failed:
         detail = f" ({failed['detail']})" if failed["detail"] else ""
@@ -76,6 +83,16 @@ def _network(network: Values) -> str:
         f"channel {network['channel']}, PAN {network['pan_id']}, extended PAN {network['extended_pan_id']}, "
         f"address {network['short_address']}, {network['logical_type'].replace('_', ' ')}, since {network['time']}"
     )
+
+
+def _polling(polling: Values) -> str:
+    rates = f"every {polling['poll_rate_s']:g} s at rest, every {polling['fast_poll_rate_s']:g} s in an exchange"
+    last = polling["last"]
+    if last is None:
+        return f"{rates}; not told to the radio yet"
+    if "refused" in last:
+        return f"as the radio likes: it cannot be told ({last['refused']} {last['detail']}), {last['time']}"
+    return f"{rates}; {last['polling']} since {last['time']}, fast for {last['fast_s']:g} s since the start"
 
 
 def _firmware(status: Values) -> Iterator[str]:
@@ -111,6 +128,8 @@ def _memory(status: Values) -> Iterator[str]:
     if update is None:
         return
     yield _line("update", _update(update))
+    if status["failed_version"]:
+        yield _line("failed version", _failed(status["failed_version"]))
     pending, dated, owed = status["pending"], status["dated_activation"], status["owed_activation"]
     if pending:
         yield _line("pending image", f"{pending['version']} in slot {pending['slot']}, hash {pending['image_hash']}")
@@ -135,6 +154,13 @@ def _update(update: Values) -> str:
     if update["state"] == "downloading":
         text += f", {update['offset_octets']} of {update['total_octets']} octets ({update['percent']} %)"
     return text
+
+
+def _failed(failed: Values) -> str:
+    text = f"{failed['version']}, ended: {failed['reason'].replace('_', ' ')}, {failed['time']}; fetched again "
+    if failed["again"]:
+        return f"{text}from {failed['again']} on"
+    return f"{text}after another version, or after han-agent update retry"
 
 
 def _log(name: str, events: list[Values]) -> Iterator[str]:

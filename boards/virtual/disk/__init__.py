@@ -8,12 +8,27 @@ What it models, as SD cards and the kernel behave:
 - The interrupted operation is itself among the unsynced ones; an interrupted ``sync`` made any part durable.
 - A *kill* ends the process only: the cache stays, and may be lost by a power cut later.
 - ``read_medium`` sees what is durable, not the cache.
+- An operation may fail instead (``fail_at``): EIO, ENOSPC, or ENOSPC after half of a write; once, or from then on until
+  ``heal``. A sync that failed has forgotten what it should have written, as Linux has: it is in the cache, and no later
+  sync makes it durable.
 
 What it does not model: a ``sync`` that lies, a torn sector that takes its neighbours along (erase-block damage),
-sectors that fail to read, octets that change by themselves. For the last there is ``DiskArea.damage``.
+reads that fail, octets that change by themselves. For the last there is ``DiskArea.damage``.
 """
 
 from boards.virtual.disk.disk import Cut, Disk, DiskArea, Operation, PowerCut
+from boards.virtual.disk.faults import Fault, MediumFault
 from boards.virtual.disk.sectors import SECTOR_OCTETS, Sectors, Survival
 
-__all__ = ["SECTOR_OCTETS", "Cut", "Disk", "DiskArea", "Operation", "PowerCut", "Sectors", "Survival"]
+__all__ = [
+    "SECTOR_OCTETS",
+    "Cut",
+    "Disk",
+    "DiskArea",
+    "Fault",
+    "MediumFault",
+    "Operation",
+    "PowerCut",
+    "Sectors",
+    "Survival",
+]

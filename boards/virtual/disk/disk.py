@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
+from agent.boot.area import explain
 from agent.errors import StorageError
+from boards.virtual.disk.faults import Fault, MediumFault, PlannedFault
 from boards.virtual.disk.sectors import Sectors, Survival
 
 
@@ -55,6 +58,8 @@ class Disk:
         self._cut = Cut.POWER
         self._survival = Survival.LOST
         self._off = False
+        self._fault: PlannedFault | None = None
+        self.faults = 0  # operations that failed
         self.operations: list[Operation] = []
 
     def area(self, name: str, size_octets: int) -> DiskArea:
@@ -71,6 +76,14 @@ class Disk:
         self._cut_at = number
         self.end_with(survival, cut)
 
+    def fail_at(self, number: int, fault: Fault, *, lasting: bool = False) -> None:
+        """Operation ``number`` of those counted now answers with ``fault``: once, or from then on until ``heal``."""
+        self._fault = PlannedFault(number, fault, lasting)
+
+    def heal(self) -> None:
+        """The medium answers again."""
+        self._fault = None
+
     def end_with(self, survival: Survival, cut: Cut) -> None:
         """How the next interruption ends, for one who says himself in ``begin`` which operation that is."""
         self._survival, self._cut = survival, cut
@@ -80,9 +93,10 @@ class Disk:
         self._choose = random.Random(seed)
 
     def power_on(self) -> None:
-        """The next start: no cut is planned any more, and operations count from 1 again."""
+        """The next start: no cut and no fault is planned any more, and operations count from 1 again."""
         self._off = False
         self._cut_at = None
+        self._fault = None
         self.operations.clear()
 
     def lose_power(self, survival: Survival = Survival.LOST) -> None:
@@ -94,10 +108,21 @@ class Disk:
         self._off = True
 
     def begin(self, area: str, kind: str, offset: int = 0, length: int = 0) -> bool:
-        """Count an operation. True when it is the one that is interrupted. Raises PowerCut while off."""
+        """Count an operation. True when it is the one that is interrupted.
+
+        Raises PowerCut while off, and MediumFault for one that fails: then ``taken_octets`` of it happen all the same.
+        """
         self.check_power()
         self.operations.append(Operation(len(self.operations) + 1, area, kind, offset, length))
-        return len(self.operations) == self._cut_at
+        interrupted = self.interrupts(len(self.operations))
+        if self._fault is not None and self._fault.concerns(len(self.operations)):
+            self.faults += 1
+            raise MediumFault(self._fault.fault, length)
+        return interrupted
+
+    def interrupts(self, number: int) -> bool:
+        """Whether the power goes in this operation."""
+        return number == self._cut_at
 
     def interrupt(self) -> None:
         """End the operation that ``begin`` said True for. Always raises PowerCut."""
@@ -136,20 +161,32 @@ class DiskArea:
 
     def write(self, offset: int, data: bytes) -> None:
         self._check_bounds(offset, len(data))
-        interrupted = self._disk.begin(self._name, "write", offset, len(data))
+        try:
+            interrupted = self._disk.begin(self._name, "write", offset, len(data))
+        except MediumFault as fault:
+            self._sectors.write(offset, data[: fault.taken_octets])
+            raise explain(fault, Path(self._name), f"write at octet {offset}") from None
         self._sectors.write(offset, data)
         if interrupted:
             self._disk.interrupt()
 
     def erase(self, offset: int, length: int) -> None:
         self._check_bounds(offset, length)
-        interrupted = self._disk.begin(self._name, "erase", offset, length)
+        try:
+            interrupted = self._disk.begin(self._name, "erase", offset, length)
+        except MediumFault as fault:
+            raise explain(fault, Path(self._name), f"erase at octet {offset}") from None
         self._sectors.erase(offset, length)
         if interrupted:
             self._disk.interrupt()
 
     def sync(self) -> None:
-        if self._disk.begin(self._name, "sync"):
+        try:
+            interrupted = self._disk.begin(self._name, "sync")
+        except MediumFault as fault:
+            self._sectors.fail_sync()
+            raise explain(fault, Path(self._name), "fsync") from None
+        if interrupted:
             self._disk.interrupt()
         self._sectors.sync()
 

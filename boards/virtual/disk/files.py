@@ -4,6 +4,7 @@
   the length is any that the file had since its last sync.
 - A name that was made or taken away becomes durable with ``sync_names`` (fsync of the folder); before that each name
   fares by itself. The octets of a deleted file come back with its name.
+- An operation that fails (``Disk.fail_at``) raises MediumFault, an OSError, and leaves the names as they were.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from boards.virtual.disk.disk import Disk
+from boards.virtual.disk.faults import MediumFault
 from boards.virtual.disk.sectors import Sectors, Survival
 
 T = TypeVar("T")
@@ -124,12 +126,19 @@ class DiskFile:
         return self._content.sectors.read(offset, max(0, min(length, self._content.size - offset)))
 
     def write(self, offset: int, data: bytes) -> None:
-        interrupted = self._disk.begin(self._name, "write", offset, len(data))
-        self._content.sectors.write(offset, data)
-        if offset + len(data) > self._content.size:
-            self._content.sizes.append(offset + len(data))
+        try:
+            interrupted = self._disk.begin(self._name, "write", offset, len(data))
+        except MediumFault as fault:
+            self._put(offset, data[: fault.taken_octets])
+            raise
+        self._put(offset, data)
         if interrupted:
             self._disk.interrupt()
+
+    def _put(self, offset: int, data: bytes) -> None:
+        self._content.sectors.write(offset, data)
+        if data and offset + len(data) > self._content.size:
+            self._content.sizes.append(offset + len(data))
 
     def truncate(self, size_octets: int) -> None:
         interrupted = self._disk.begin(self._name, "truncate", size_octets)
@@ -140,7 +149,12 @@ class DiskFile:
             self._disk.interrupt()
 
     def sync(self) -> None:
-        if self._disk.begin(self._name, "sync"):
+        try:
+            interrupted = self._disk.begin(self._name, "sync")
+        except MediumFault:
+            self._content.sectors.fail_sync()
+            raise
+        if interrupted:
             self._disk.interrupt()
         self._content.sync()
 

@@ -24,6 +24,7 @@ class Sectors:
     def __init__(self) -> None:
         self._durable: dict[int, bytes] = {}
         self._unsynced: dict[int, list[bytes]] = {}
+        self._forgotten: dict[int, bytes] = {}  # in the cache, no longer known to be unsynced: see ``fail_sync``
 
     def read(self, offset: int, length: int, *, durable_only: bool = False) -> bytes:
         first, last = offset // SECTOR_OCTETS, -(-(offset + length) // SECTOR_OCTETS)
@@ -39,18 +40,26 @@ class Sectors:
             base = index * SECTOR_OCTETS
             sector[start - base : end - base] = data[start - offset : end - offset]
             self._unsynced.setdefault(index, []).append(bytes(sector))
+            self._forgotten.pop(index, None)
 
     def erase(self, offset: int, length: int) -> None:
         """Zeros. Whole sectors that were never written stay out of memory."""
         for index in range(offset // SECTOR_OCTETS, -(-(offset + length) // SECTOR_OCTETS)):
             start = max(offset, index * SECTOR_OCTETS)
             end = min(offset + length, (index + 1) * SECTOR_OCTETS)
-            if index in self._durable or index in self._unsynced:
+            if index in self._durable or index in self._unsynced or index in self._forgotten:
                 self.write(start, bytes(end - start))
 
     def sync(self) -> None:
         for index, versions in self._unsynced.items():
             self._durable[index] = versions[-1]
+        self._unsynced.clear()
+
+    def fail_sync(self) -> None:
+        """As Linux does: what could not be written counts as clean from now on. It is read from the cache until the
+        power goes, no later sync makes it durable, and only writing it again does."""
+        for index, versions in self._unsynced.items():
+            self._forgotten[index] = versions[-1]
         self._unsynced.clear()
 
     def lose_power(self, survival: Survival, choose: random.Random) -> None:
@@ -59,6 +68,7 @@ class Sectors:
             versions = [self._durable_sector(index), *self._unsynced[index]]
             self._durable[index] = _settle(versions, survival, choose)
         self._unsynced.clear()
+        self._forgotten.clear()
 
     def cut_off(self, size_octets: int) -> None:
         """What lies beyond a file's end is gone for good: zeros when the file grows again. Nothing is unsynced now."""
@@ -79,7 +89,9 @@ class Sectors:
 
     def _sector(self, index: int) -> bytes:
         versions = self._unsynced.get(index)
-        return versions[-1] if versions else self._durable_sector(index)
+        if versions:
+            return versions[-1]
+        return self._forgotten.get(index) or self._durable_sector(index)
 
     def _durable_sector(self, index: int) -> bytes:
         return self._durable.get(index, _ZEROS)

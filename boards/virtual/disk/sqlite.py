@@ -11,6 +11,7 @@ Needs apsw, which only development installs.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import random
 import sqlite3
@@ -21,11 +22,18 @@ from typing import Any, cast
 import apsw
 
 from boards.virtual.disk.disk import PowerCut
+from boards.virtual.disk.faults import MediumFault
 from boards.virtual.disk.files import DiskFile, DiskFiles
 
 CHECKPOINT_PAGES = 60
 SECTOR_OCTETS = 4096  # what the unix VFS says
 NAMES_SYNCED = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
+
+CODES = {
+    apsw.FullError: sqlite3.SQLITE_FULL,
+    apsw.IOError: sqlite3.SQLITE_IOERR,
+    apsw.CantOpenError: sqlite3.SQLITE_CANTOPEN,
+}
 
 _numbers = itertools.count()
 
@@ -69,7 +77,9 @@ class DiskConnection:
             yield
         except apsw.Error as error:
             self._disk.check_power()
-            raise sqlite3.OperationalError(str(error)) from error
+            told = sqlite3.OperationalError(str(error))
+            told.sqlite_errorcode = next((code for kind, code in CODES.items() if isinstance(error, kind)), 0)
+            raise told from error
 
     def close(self) -> None:
         """Let go of the file; the last octets go from the WAL into the database, unless the power is off."""
@@ -99,7 +109,8 @@ class Rows:
 
 
 class _Vfs(apsw.VFS):
-    """SQLite takes an I/O error where the power went; ``DiskConnection`` tells the two apart afterwards."""
+    """SQLite takes an I/O error where the power went; ``DiskConnection`` tells the two apart afterwards. An operation
+    that fails is SQLITE_FULL for a write without room and SQLITE_IOERR else, as in the unix VFS."""
 
     def __init__(self, files: DiskFiles) -> None:
         self.name = f"han-disk-{next(_numbers)}"
@@ -114,7 +125,7 @@ class _Vfs(apsw.VFS):
         create = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
         try:
             file = self._files.open(text, create=create)
-        except (PowerCut, FileNotFoundError) as error:
+        except (PowerCut, OSError) as error:
             raise apsw.CantOpenError(str(error)) from None
         flags[1] = flags[0]
         # As the unix VFS: whoever may have made a journal syncs its name, also when a killed process made it before.
@@ -126,7 +137,7 @@ class _Vfs(apsw.VFS):
             self._files.delete(filename)
             if syncdir:
                 self._files.sync_names()
-        except (PowerCut, FileNotFoundError) as error:
+        except (PowerCut, OSError) as error:
             raise apsw.IOError(str(error)) from None
 
     def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802
@@ -160,13 +171,15 @@ class _File:
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         try:
             self._file.write(offset, bytes(data))
+        except MediumFault as fault:
+            raise (apsw.FullError if fault.errno == errno.ENOSPC else apsw.IOError)(str(fault)) from None
         except PowerCut as error:
             raise apsw.IOError(str(error)) from None
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         try:
             self._file.truncate(newsize)
-        except PowerCut as error:
+        except (PowerCut, MediumFault) as error:
             raise apsw.IOError(str(error)) from None
 
     def xSync(self, flags: int) -> None:  # noqa: N802
@@ -176,7 +189,7 @@ class _File:
             if self._names_to_sync:
                 self._files.sync_names()
                 self._names_to_sync = False
-        except PowerCut as error:
+        except (PowerCut, MediumFault) as error:
             raise apsw.IOError(str(error)) from None
 
     def xFileSize(self) -> int:  # noqa: N802

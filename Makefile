@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint powercut bench deb deb-test clean
+.PHONY: setup demo test lint powercut bench machine-test deb deb-test clean
 
 setup: $(VENV)/.ready
 
@@ -35,6 +35,11 @@ powercut: setup
 # Speed, CPU, memory and awake time as ratios within one run; RAUC and SWUpdate beside it where installed. Five minutes.
 bench: setup
 	$(BIN)/python -m tests.bench
+
+# A card made by flash sd, booted under QEMU with systemd and the real units, updated over the air, reset, powered off.
+# As root. build/machine keeps the system between runs, and the logs of the last one.
+machine-test: setup
+	$(BIN)/python -m tests.machine
 
 # The Debian package, into dist/: see flash/deb/README.md.
 deb: setup

@@ -105,6 +105,24 @@ def test_the_group_s_names_agree() -> None:
         assert f"m {service['User']} {group}" in sysusers
 
 
+def test_a_stick_s_driver_may_come_after_the_unit() -> None:
+    """systemd looks a group's name up among the drivers that are there when the unit starts, and never again."""
+    allowed = re.findall(r"^DeviceAllow=(\S+) rw$", SERVICE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"char-188", "char-166"} <= set(allowed), "ttyUSB and ttyACM by their numbers"
+    assert not {"char-ttyUSB", "char-ttyACM"} & set(allowed), "a name would look as if it were enough"
+
+
+def test_the_udev_rules_come_after_what_they_ask_for() -> None:
+    name = re.findall(r"rules\.d/(\S+\.rules)", (UNITS / "README.md").read_text(encoding="utf-8"))
+    head = (UNITS / "han-agent.rules").read_text(encoding="utf-8").splitlines()[0]
+    assert set(name) == {"70-han-agent.rules"}
+    assert f"/{name[0]}" in head
+    packaged = (UNITS.parent / "flash" / "deb" / "debian" / "rules").read_text(encoding="utf-8")
+    assert f"dh_installudev --priority={name[0].split('-')[0]}" in packaged
+    # ID_USB_INTERFACE_NUM and ID_PART_ENTRY_NAME are set by these two, ID_MM_DEVICE_IGNORE is read by the third.
+    assert max("60-serial.rules", "60-persistent-storage.rules") < name[0] < "77-mm-usb-device-blacklist.rules"
+
+
 RULE = re.compile(r'([A-Z_]+)(\{[^}]+\})?\s*(==|!=|\+=|=)\s*"([^"]*)"')
 KEYS = {"ACTION", "SUBSYSTEM", "KERNEL", "ATTRS", "ENV", "GOTO", "LABEL", "SYMLINK", "GROUP", "MODE", "TAG"}
 

@@ -17,7 +17,7 @@ PLACES = {
     "han-agent-health.target": f"{SYSTEM}/han-agent-health.target",
     "han-agent.sysusers": "/usr/lib/sysusers.d/han-agent.conf",
     "han-agent.tmpfiles": "/usr/lib/tmpfiles.d/han-agent.conf",
-    "han-agent.rules": "/usr/lib/udev/rules.d/60-han-agent.rules",
+    "han-agent.rules": "/usr/lib/udev/rules.d/70-han-agent.rules",
 }
 WATCHDOG = ("han-agent-watchdog.conf", "/etc/systemd/system.conf.d/han-agent-watchdog.conf")
 NETWORK = ("han-agent-network-radio.conf", f"{SYSTEM}/han-agent.service.d/network-radio.conf")

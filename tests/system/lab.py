@@ -39,11 +39,20 @@ LIMIT_S = 100.0  # of any wait: an overloaded machine takes some time, a defect 
 DEVICE_EUI = DEVICE_EUIS["ppmid"]
 
 
-class Running:
-    """One ``han-agent`` command (or another one). ``events`` are its JSON lines, ``lines`` all of them."""
+Heard = Callable[[str, Event], None]  # a program's name, and what it said
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, news: threading.Condition) -> None:
+
+class Running:
+    """One ``han-agent`` command (or another one). ``events`` are its JSON lines, ``lines`` all of them.
+
+    ``heard`` is told each event as it is said, on a thread of the program's own.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, news: threading.Condition, heard: Heard | None = None
+    ) -> None:
         self.name = name
+        self._heard = heard
         self.log = log
         self.events: list[Event] = []
         self.lines: list[str] = []
@@ -62,7 +71,7 @@ class Running:
                 file.write(octets)
                 line = octets.decode(errors="replace").rstrip()
                 try:
-                    event = json.loads(line)
+                    event = json.loads(self.json_in(line))
                 except ValueError:
                     event = None
                 with self._news:
@@ -70,8 +79,15 @@ class Running:
                     if isinstance(event, dict):
                         self.events.append(event)
                     self._news.notify_all()
+                if self._heard and isinstance(event, dict):
+                    self._heard(self.name, event)
         with self._news:
             self._news.notify_all()
+
+    @staticmethod
+    def json_in(line: str) -> str:
+        """Where in a line the JSON of an event stands."""
+        return line
 
     def said(self, name: str, **facts: object) -> list[Event]:
         """Every event of this name with these facts."""
@@ -131,11 +147,12 @@ class Lab:
     programs: list[Running] = field(default_factory=list)
     news: threading.Condition = field(default_factory=threading.Condition)
     addresses: list[str] = field(default_factory=list)
+    heard: Heard | None = None
 
     def start(self, name: str, *arguments: str) -> Running:
         """``han-agent ARGUMENTS``; its log is NAME.log."""
         command = [str(self.python), "-m", "agent.cli", *arguments]
-        running = Running(name, command, self.folder / f"{name}.log", self.news)
+        running = Running(name, command, self.folder / f"{name}.log", self.news, self.heard)
         self.programs.append(running)
         return running
 
@@ -144,9 +161,11 @@ class Lab:
         self.prepared = prepare(self.folder, roles, self.source)
         return self.prepared
 
-    def make_image(self, version: Version, *, source: Path | None = None, form: Form = Form.GB_PPMID) -> Path:
-        """One more image, signed with the manufacturer's key of this lab."""
-        payload = build_payload(version, source=source or self.source, base_abi=base_abi())
+    def make_image(
+        self, version: Version, *, source: Path | None = None, form: Form = Form.GB_PPMID, payload: bytes | None = None
+    ) -> Path:
+        """One more image, signed with the manufacturer's key of this lab; ``payload`` instead of one from source."""
+        payload = payload or build_payload(version, source=source or self.source, base_abi=base_abi())
         key = self.prepared.keys / "manufacturer" / "manufacturer.pem"
         facts = ImageFacts(version=version, base_abi=base_abi(), security_counter=version.minor + 1, upgrade_from=None)
         file = wrap_image(

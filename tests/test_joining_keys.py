@@ -58,6 +58,7 @@ class Lab:
         request = JoinNetwork(bytes(18), (15,))
         self.joining = Joining(request, 0x0109, LogicalType.ROUTER, HubClock(), HubKey(machine, held))
         self.last = 0
+        self.matches: list[int] = []  # sequence numbers of the Match_Desc_req so far
         self.key_frames: list[KeyFrame] = []
 
     def asked(self, result: RadioResult | None = OK) -> list[zdo.ZdoCommand | RadioRequest | str | None]:
@@ -68,7 +69,10 @@ class Lab:
             if isinstance(request, OutgoingZcl):
                 requests.append(self._name(request))
             elif isinstance(request, ApsRequest):
-                requests.append(zdo.unpack(request.cluster, request.payload)[1])
+                sequence, command = zdo.unpack(request.cluster, request.payload)
+                requests.append(command)
+                if isinstance(command, zdo.MatchDescReq):
+                    self.matches.append(sequence)
             else:
                 requests.append(request)
             commissioning = isinstance(request, RestoreNetwork | JoinNetwork | LeaveNetwork)
@@ -101,8 +105,10 @@ class Lab:
         self.joining.handle_timer(self.now)
         return passed
 
-    def zdo(self, command: zdo.ZdoCommand) -> None:
-        self.joining.receive_zdo(command, 0, self.now)
+    def zdo(self, command: zdo.ZdoCommand, sequence: int | None = None) -> None:
+        """To the last Match_Desc_req, unless told otherwise."""
+        last = self.matches[-1] if self.matches else 0
+        self.joining.receive_zdo(last if sequence is None else sequence, command, 0, self.now)
 
     def hub_says(self, command: int, payload: bytes, source: int = 0, *, to_client: bool = True) -> bool:
         frame = ZclFrame(Cluster.KEY_ESTABLISHMENT, command, payload, 1, to_client=to_client)
@@ -201,6 +207,21 @@ def test_another_hub_needs_another_key() -> None:
     lab.zdo(zdo.IeeeAddrRsp(0, OTHER_HUB, 0))
     assert not lab.joining.key_held
     assert lab.asked() == [zdo.IeeeAddrReq(0), zdo.MatchDescReq(0, 0x0109, (0x0800,), ())]
+
+
+def test_the_endpoint_of_one_cluster_is_not_taken_for_that_of_another() -> None:
+    lab = Lab().agreeing()
+    for _ in range(3):
+        lab.asked()
+        lab.exchange()
+    lab.asked()  # the chip takes the key
+    assert lab.asked()[-1] == zdo.MatchDescReq(0, 0x0109, (Cluster.OTA,), ())
+    # the network brings a second copy of the answer about Key Establishment
+    lab.zdo(zdo.MatchDescRsp(0, 0, (8,)), sequence=lab.matches[0])
+    assert lab.joining.state is JoinState.SEARCHING
+    lab.zdo(zdo.MatchDescRsp(0, 0, (9,)))
+    assert lab.joining.hub is not None
+    assert lab.joining.hub.endpoint == 9
 
 
 def test_joining_anew_forgets_the_key() -> None:

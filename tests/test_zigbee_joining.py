@@ -48,6 +48,7 @@ class Lab:
         self.clock = HubClock()
         self.joining = Joining(join, 0x0109, LogicalType.ROUTER, self.clock)
         self.last = 0
+        self.matches: list[int] = []  # sequence numbers of the Match_Desc_req so far
 
     def asked(self) -> list[zdo.ZdoCommand | RadioRequest | str | None]:
         """Requests since the last call; ZDO ones decoded, the read of the Time cluster as a word."""
@@ -58,7 +59,10 @@ class Lab:
                 assert request.payload == bytes.fromhex("0000 0100")
                 requests.append(f"read time of endpoint {request.peer.endpoint}")
             elif isinstance(request, ApsRequest):
-                requests.append(zdo.unpack(request.cluster, request.payload)[1])
+                sequence, command = zdo.unpack(request.cluster, request.payload)
+                requests.append(command)
+                if isinstance(command, zdo.MatchDescReq):
+                    self.matches.append(sequence)
             else:
                 requests.append(request)
         return requests
@@ -66,8 +70,10 @@ class Lab:
     def done(self, result: RadioResult) -> None:
         self.joining.request_done(self.last, result, self.now)
 
-    def zdo(self, command: zdo.ZdoCommand, source: int = 0) -> None:
-        self.joining.receive_zdo(command, source, self.now)
+    def zdo(self, command: zdo.ZdoCommand, source: int = 0, sequence: int | None = None) -> None:
+        """To the last Match_Desc_req, unless told otherwise."""
+        last = self.matches[-1] if self.matches else 0
+        self.joining.receive_zdo(last if sequence is None else sequence, command, source, self.now)
 
     def time(self, values: dict[int, Value]) -> None:
         self.joining.time_answered(values, 0, self.now)
@@ -90,6 +96,7 @@ class Lab:
         self.joining.start(self.now)
         self.asked()
         self.done(OK)
+        self.asked()
         self.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
         self.zdo(zdo.MatchDescRsp(0, 0, (8,)))
         assert self.joining.state is JoinState.ONLINE
@@ -127,11 +134,27 @@ def test_restore_after_a_restart() -> None:
     assert lab.events() == [NetworkUp(NETWORK, joined=False)]
 
 
+def test_a_late_answer_to_an_earlier_question_does_not_count() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.asked()
+    lab.next()
+    assert MATCH in lab.asked(), "no answer in time: asked again"
+    earlier, _ = lab.matches
+    lab.zdo(zdo.MatchDescRsp(0, 0, (8,)), sequence=earlier)
+    assert lab.joining.state is JoinState.SEARCHING
+    lab.zdo(zdo.MatchDescRsp(0, 0, (9,)))
+    assert lab.joining.hub == Peer(0, 9, UNKNOWN_EUI)
+
+
 def test_the_hubs_address_may_come_later() -> None:
     lab = Lab()
     lab.joining.start(lab.now)
     lab.asked()
     lab.done(OK)
+    lab.asked()
     lab.zdo(zdo.MatchDescRsp(0, 0, (8,)))
     lab.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
     assert lab.events()[1:] == [HubFound(Peer(0, 8, UNKNOWN_EUI)), HubFound(Peer(0, 8, HUB_EUI))]

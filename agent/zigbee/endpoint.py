@@ -160,7 +160,7 @@ class DeviceEndpoint:
             return self._drop(indication, str(error))
         if command is None:
             return None
-        self.joining.receive_zdo(command, indication.source, now)
+        self.joining.receive_zdo(sequence, command, indication.source, now)
         network = self.joining.network
         if self._options.answers_zdo and network is not None:
             answer = answer_zdo(command, network, self.description)

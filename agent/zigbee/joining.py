@@ -149,6 +149,7 @@ class Joining:
         self._leaving = ""  # why
         self._wanted = Cluster.OTA  # what the hub's endpoint is looked for by
         self._zdo_sequence = 0
+        self._match_sequence: int | None = None  # of the Match_Desc_req whose answer counts
         self._next_handle = 1
         self._commissioning: int | None = None  # handle of the Restore or Join that is awaited
         self._key_handles: dict[int, int] = {}
@@ -204,15 +205,15 @@ class Joining:
         else:
             self._back_off(result, now)
 
-    def receive_zdo(self, command: zdo.ZdoCommand, source: int, now: float) -> None:
-        """A ZDO response; only the coordinator's count."""
+    def receive_zdo(self, sequence: int, command: zdo.ZdoCommand, source: int, now: float) -> None:
+        """A ZDO response; only the coordinator's count. A Match_Desc_rsp must be to the question asked last."""
         if self.state not in (JoinState.SEARCHING, JoinState.KEYING, JoinState.ONLINE) or source != COORDINATOR:
             return
         match command:
             case zdo.IeeeAddrRsp(status=zdo.ZdpStatus.SUCCESS, eui=eui) if eui != self._hub_eui:
                 self._hub_named(eui, now)
             case zdo.MatchDescRsp(status=zdo.ZdpStatus.SUCCESS, endpoints=(endpoint, *_)):
-                if self.state is JoinState.SEARCHING:
+                if self.state is JoinState.SEARCHING and sequence == self._match_sequence:
                     self._endpoint_found(endpoint, now)
             case _:
                 pass
@@ -394,10 +395,12 @@ class Joining:
 
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now
+        self._match_sequence = None
         self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)  # first, so that HubFound mostly knows the EUI
         if self.key is None or self._hub_eui != UNKNOWN_EUI:
             self._wanted = Cluster.OTA if self.key_held else Cluster.KEY_ESTABLISHMENT
-            self._zdo(zdo.MatchDescReq(COORDINATOR, self._profile, (self._wanted,), ()), COORDINATOR)
+            match = zdo.MatchDescReq(COORDINATOR, self._profile, (self._wanted,), ())
+            self._match_sequence = self._zdo(match, COORDINATOR)
         self._wake = now + self._search_pause.next()
 
     def _hub_found(self, endpoint: int, now: float) -> None:
@@ -423,11 +426,13 @@ class Joining:
             self.hub = None
             self._events.append(HubLost(reason))
 
-    def _zdo(self, command: zdo.ZdoCommand, destination: int) -> None:
+    def _zdo(self, command: zdo.ZdoCommand, destination: int) -> int:
+        """Its sequence number."""
         self._zdo_sequence = (self._zdo_sequence + 1) & 0xFF
         payload = zdo.pack(self._zdo_sequence, command)
         unicast = destination < _FIRST_BROADCAST
         self._put(ApsRequest(destination, 0, 0, 0, command.CLUSTER, payload, aps_ack=unicast))
+        return self._zdo_sequence
 
     def _put(self, request: RadioRequest | OutgoingZcl) -> int:
         handle = self._next_handle

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from Crypto.PublicKey.ECC import EccKey
 
 from agent.device import Device, Log, Parts, interrupted_download
-from agent.errors import FormatError, SettingsError, StorageError
-from agent.events import JoinNetwork, LogicalType
+from agent.errors import StorageError
 from agent.gbcs.certificate import KeyUse
 from agent.gbcs.keystore import KeyStore
 from agent.gbcs.receiver import Authority, GbcsReceiver
@@ -22,6 +21,7 @@ from agent.image.mcuboot import ManufacturerImage
 from agent.image.ota_form import Form, Trailer
 from agent.image.refusal import Refusal
 from agent.image.verdict import Requirements, check_supplier
+from agent.install_codes import LOGICAL_TYPES, InstallCodes, parse_code
 from agent.ports import Relay
 from agent.settings import Settings
 from agent.update.commands import Policy, Running, Slots
@@ -33,7 +33,6 @@ from agent.update.reports import Parties, Reports
 from agent.update.staging import SupplierCheck
 from agent.zigbee.cbke.ecqv import Credentials
 from agent.zigbee.cbke.hub_key import HeldKey, HubKey
-from agent.zigbee.cbke.install_code import parse_install_code
 from agent.zigbee.cbke.key_files import SUITES, load_credentials
 from agent.zigbee.cbke.machine import KeyEstablishment
 from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_basic, describe_endpoint
@@ -43,8 +42,6 @@ from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.tunnel_server import TunnelServer, TunnelState
-
-LOGICAL_TYPES = {"router": LogicalType.ROUTER, "end-device": LogicalType.END_DEVICE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +79,7 @@ def build_device(base: Base) -> Device:
         journal=journal,
         receiver=GbcsReceiver(eui, keys, authority, journal) if authority else None,
         relay=base.relay,
+        codes=InstallCodes(settings.radio, journal),
     )
     return Device(parts, base.log)
 
@@ -144,24 +142,29 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     clock = HubClock()
     description = describe_endpoint(settings.role, settings.radio.endpoint, settings.radio.profile)
     basic = describe_basic(settings.role, settings.image.hardware_version, str(base.running.version))
-    logical_type = LOGICAL_TYPES[settings.radio.logical_type]
-    key = _hub_key(base)
-    joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock, key)
+    joining = build_joining(settings, base.journal, clock, base.rng)
     tunnel = TunnelServer(settings.tunnel, _journalled_tunnel(base.journal))
     ota = _ota_client(base, update, clock)
-    options = replace(base.options, require_security=base.options.require_security or key is not None)
+    options = replace(base.options, require_security=base.options.require_security or joining.key is not None)
     return DeviceEndpoint(description, basic, joining, ota, tunnel, base.rng, options)
 
 
-def _hub_key(base: Base) -> HubKey | None:
+def build_joining(settings: Settings, journal: Journal, clock: HubClock, rng: random.Random) -> Joining:
+    """Joining with what the settings and the journal know. Raises SettingsError or StorageError."""
+    radio = settings.radio
+    request = InstallCodes(radio, journal).request()
+    key = _hub_key(settings, journal, rng)
+    return Joining(request, radio.profile, LOGICAL_TYPES[radio.logical_type], clock, key)
+
+
+def _hub_key(settings: Settings, journal: Journal, rng: random.Random) -> HubKey | None:
     """None without key establishment: where it is off, and on another profile than Smart Energy."""
-    eui = int(base.settings.eui, 16)
-    credentials = key_credentials(base.settings)
+    credentials = key_credentials(settings)
     if not credentials:
         return None
-    text = base.journal.hub_key()
+    text = journal.hub_key()
     held = HeldKey(**json.loads(text)) if text else None
-    return HubKey(KeyEstablishment(eui, credentials, base.rng), held)
+    return HubKey(KeyEstablishment(int(settings.eui, 16), credentials, rng), held)
 
 
 def check_identity(settings: Settings) -> None:
@@ -169,7 +172,8 @@ def check_identity(settings: Settings) -> None:
 
     Raises SettingsError or StorageError.
     """
-    _join_request(settings)
+    if settings.radio.install_code:
+        parse_code(settings.radio.install_code, "radio.install_code")
     key_credentials(settings)
 
 
@@ -197,17 +201,6 @@ def _ota_client(base: Base, update: UpdateMachine, clock: HubClock) -> OtaClient
     interrupted = interrupted_download(update, image.manufacturer_code, image.image_type)
     resume = DownloadResume(*interrupted) if interrupted else None
     return OtaClient(identity, base.settings.ota, base.rng, clock, resume)
-
-
-def _join_request(settings: Settings) -> JoinNetwork | None:
-    radio = settings.radio
-    if not radio.install_code:
-        return None
-    try:
-        code = parse_install_code(radio.install_code)
-    except FormatError as error:
-        raise SettingsError(f"radio.install_code: {error.reason}; compare it with the label") from None
-    return JoinNetwork(code, tuple(radio.channels), LOGICAL_TYPES[radio.logical_type])
 
 
 def _journalled_tunnel(journal: Journal) -> TunnelState | None:

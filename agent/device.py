@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from dataclasses import asdict, dataclass
 from typing import Protocol, get_args
 
 from agent.diary import Diary
-from agent.errors import FormatError
-from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, format_eui
+from agent.errors import FormatError, RadioError
+from agent.events import RadioEvent, RadioRequest, RadioResult, format_eui
 from agent.gbcs.assembler import MessageAssembler
 from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
+from agent.install_codes import InstallCodes
 from agent.ports import Relay
+from agent.telling import remember, told
 from agent.update import commands as order
 from agent.update.journal import Journal, LoggedEvent, Record
 from agent.update.machine import UpdateMachine
@@ -29,10 +30,8 @@ from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.states import State
 from agent.zigbee import joining, ota_events, tunnel_server
-from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointEvent
 from agent.zigbee.ota_messages import ImageFound
-from agent.zigbee.peer import Peer
 from agent.zigbee.zcl import ZclStatus
 
 UNIX_TIME_OF_ZIGBEE_EPOCH = 946_684_800
@@ -69,6 +68,7 @@ class Parts:
     outbox: Outbox
     journal: Journal
     receiver: GbcsReceiver | None
+    codes: InstallCodes
     relay: Relay | None = None
 
 
@@ -83,6 +83,7 @@ class Device:
         self._journal = parts.journal
         self._receiver = parts.receiver
         self._relay = parts.relay
+        self._codes = parts.codes
         self._say = log
         self._wall_clock = wall_clock
         self._diary = Diary(parts.journal.facts)
@@ -182,13 +183,11 @@ class Device:
         elif isinstance(event, joining.HubAnswered):
             self._hub_answered(event.utc, now)
         else:
-            if isinstance(event, hub_key.LinkKeyMade):
-                self._journal.set_hub_key(json.dumps(asdict(event.held)))
-            elif isinstance(event, hub_key.LinkKeyForgotten):
-                self._journal.set_hub_key("")
-            elif isinstance(event, joining.HubLost):
+            remember(event, self._journal, self._codes)
+            if isinstance(event, joining.HubLost | joining.LeftNetwork):
                 self._hub_answers = False
-            self._log(_words(type(event).__name__), **_facts(event))
+            name, facts = told(event)
+            self._log(name, **facts)
         self._diary.note(event, self._utc(now))
 
     def cancel_update(self, reason: str, now: float) -> tuple[Record, bool]:
@@ -197,6 +196,34 @@ class Device:
         cancelled = self._update.cancel(reason)
         self._settle(now)
         return before, cancelled
+
+    def join(self, code: bytes, channels: tuple[int, ...], now: float) -> str:
+        """The engineer wants it on a network by this code: what stands in the way, empty when it begins.
+
+        An empty code, or no channels: as known. Raises RadioError.
+        """
+        network = self._endpoint.joining
+        if network.state is joining.JoinState.DOWN:
+            raise RadioError("the radio is not there: plug it in, or correct radio.path")
+        if network.state in joining.ON_A_NETWORK and network.network is not None:
+            return f"the device is on a network: {network.network.where()}; han-agent leave first"
+        request = self._codes.request_for(code, channels)
+        if request is None:
+            return "no install code is known: give one with --install-code"
+        network.join(request, now)
+        self._settle(now)
+        return ""
+
+    def leave(self, reason: str, now: float) -> str:
+        """The engineer wants it off the network until ``join`` or a restart: what stands in the way. RadioError."""
+        network = self._endpoint.joining
+        if network.state is joining.JoinState.DOWN:
+            raise RadioError("the radio is not there: plug it in, or correct radio.path")
+        if self._update.state in (State.ACTIVATING, State.TRIAL):
+            return "an activation is going on and needs the hub's answer: let it end first"
+        network.leave(reason, now)
+        self._settle(now)
+        return ""
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:
@@ -276,7 +303,9 @@ class Device:
 
     def _hub_answered(self, utc: int | None, now: float) -> None:
         """Without a valid time the contact counts; reports then bear our own clock, and nothing dated happens by it."""
-        self._hub_answers = True
+        if not self._hub_answers:
+            self._hub_answers = True
+            self._log("hub answers", utc=None if utc is None else utc + UNIX_TIME_OF_ZIGBEE_EPOCH)
         if utc is not None:
             self._hub_time_known = True
             self._utc_minus_now = utc + UNIX_TIME_OF_ZIGBEE_EPOCH - now
@@ -338,26 +367,3 @@ def interrupted_download(update: UpdateMachine, manufacturer: int, image_type: i
     if offset is None:
         return None
     return ImageFound(manufacturer, image_type, record.file_version, record.total_octets), offset
-
-
-def _words(name: str) -> str:
-    """``TransferPaused`` as ``transfer paused``."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
-
-
-def _facts(event: EndpointEvent) -> dict[str, object]:
-    """The event's fields as a log line has them."""
-    return {item.name: _plain(item.name, getattr(event, item.name)) for item in fields(event)}
-
-
-def _plain(name: str, value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, NetworkInfo | Peer | hub_key.HeldKey):
-        shown = [item for item in fields(value) if item.repr]  # the others are nobody's business
-        return {item.name: _plain(item.name, getattr(value, item.name)) for item in shown}
-    if name in ("eui", "hub_eui", "extended_pan_id") and isinstance(value, int):
-        return format_eui(value)
-    if name in ("source", "cluster", "short_address", "pan_id") and isinstance(value, int):
-        return f"0x{value:04X}"
-    return value

@@ -66,6 +66,10 @@ class NetworkInfo:
     channel: int
     logical_type: LogicalType
 
+    def where(self) -> str:
+        """Which network, as people write it."""
+        return f"channel {self.channel}, PAN 0x{self.pan_id:04X}"
+
 
 @dataclass(frozen=True, slots=True)
 class FormNetwork:
@@ -161,4 +165,11 @@ class RadioLost:
     reason: str
 
 
-RadioEvent = ApsIndication | NetworkLost | RadioLost
+@dataclass(frozen=True, slots=True)
+class DeviceLeft:
+    """Coordinator: this device said that it leaves, and will not rejoin by itself."""
+
+    eui: int
+
+
+RadioEvent = ApsIndication | NetworkLost | DeviceLeft | RadioLost

@@ -25,13 +25,15 @@ from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
 from agent.boot.slots import capacity_octets
-from agent.device import Device
+from agent.boot.state import Slot
+from agent.device import Device, Log
 from agent.errors import HanError, SettingsError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
 from agent.ports import Relay
 from agent.runtime import Runtime
 from agent.settings import Settings, load_device
+from agent.telling import News
 from agent.update.commands import Running
 from agent.update.database import open_database
 from agent.update.facts import FactName
@@ -80,34 +82,36 @@ def _run(config: Path) -> int:
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
         board = open_board(settings)
-        device = _device(settings, places, opened, handover, version, journal, board.relay)
+        news = News(_log)
+        running = Running(version, handover.slot.name, handover.image_hash, handover.trial)
+        device = _device(settings, places, opened, running, journal, board.relay, news)
         log = structlog.get_logger()
         log.info("running", role=settings.role, version=str(version), slot=handover.slot.name, trial=handover.trial)
         _record(handover, version, journal)
         control = control_socket.socket_path(settings.storage.database)
-        return asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
+        return asyncio.run(Runtime(device, radio_of(settings), control, board.led, news).run())
 
 
 def _device(
     settings: Settings,
     places: Places,
     opened: OpenPlaces,
-    handover: Handover,
-    version: Version,
+    running: Running,
     journal: Journal,
     relay: Relay | None,
+    log: Log,
 ) -> Device:
-    control = SlotsControl(opened.store, opened.areas, handover.slot)
+    control = SlotsControl(opened.store, opened.areas, Slot[running.slot])
     base = Base(
         settings=settings,
-        running=Running(version, handover.slot.name, handover.image_hash, handover.trial),
+        running=running,
         slots=FirmwareSlots(control, opened.areas, places.tries),
         slot_octets=min(capacity_octets(area) for area in opened.areas.values()),
         security_counter=control.status().security_counter,
         trusted_keys=load_trusted_keys(places.trust),
         journal=journal,
         rng=random.SystemRandom(),
-        log=_log,
+        log=log,
         relay=relay,
     )
     return build_device(base)
@@ -129,7 +133,8 @@ def _record(handover: Handover, version: Version, journal: Journal) -> None:
         journal.log(LoggedEvent("event", None, 0, note, ""))
 
 
-def _radio(settings: Settings) -> ZnpRadio:
+def radio_of(settings: Settings) -> ZnpRadio:
+    """The device's radio, not yet open."""
     radio = settings.radio
     endpoint = describe_endpoint(settings.role, radio.endpoint, radio.profile)
     return ZnpRadio(

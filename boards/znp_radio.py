@@ -19,6 +19,7 @@ from agent.errors import RadioError
 from agent.events import (
     ApsIndication,
     ApsRequest,
+    DeviceLeft,
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
@@ -187,5 +188,8 @@ class ZnpRadio:
         )
 
     def _leave(self, indication: Any) -> None:
-        if int.from_bytes(indication.IEEE.serialize(), "little") == self._own_eui and not indication.Rejoin:
-            self._emit(NetworkLost("left the network, or was told to"))
+        """ZDO_LEAVE_IND tells of the chip itself and of others."""
+        if indication.Rejoin:
+            return
+        eui = int.from_bytes(indication.IEEE.serialize(), "little")
+        self._emit(NetworkLost("left the network, or was told to") if eui == self._own_eui else DeviceLeft(eui))

@@ -358,6 +358,8 @@ STEPS: st.SearchStrategy[Callable[[Lab], object]] = st.one_of(
     st.just(lambda lab: lab.joining.key_rejected("no", lab.now)),
     st.builds(lambda status: lambda lab: lab.joining.secured_sent(status, lab.now), st.sampled_from(RadioStatus)),
     st.just(lambda lab: lab.joining.start(lab.now)),
+    st.just(lambda lab: lab.joining.join(JoinNetwork(bytes(18), (11,)), lab.now)),
+    st.just(lambda lab: lab.joining.leave("told to", lab.now)),
     st.just(lambda lab: lab.joining.network_lost("lost", lab.now)),
     st.just(lambda lab: lab.joining.radio_lost("lost", lab.now)),
     st.just(lambda lab: lab.next() if lab.joining.next_deadline() is not None else None),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agent.events import (
     ApsRequest,
     JoinNetwork,
+    LeaveNetwork,
     LogicalType,
     NetworkInfo,
     RadioRequest,
@@ -23,10 +24,12 @@ from agent.zigbee.joining import (
     HubAnswered,
     HubFound,
     HubLost,
+    JoinedAsTold,
     JoinEvent,
     JoinFailed,
     Joining,
     JoinState,
+    LeftNetwork,
     NetworkUp,
 )
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
@@ -35,6 +38,7 @@ from agent.zigbee.time_cluster import HubClock
 EUI, HUB_EUI = 0x0011223344556677, 0xAABBCCDDEEFF0011
 NETWORK = NetworkInfo(EUI, 0x1234, 0xABCD, 0x99, 15, LogicalType.ROUTER)
 JOIN = JoinNetwork(bytes.fromhex("83FED3407A939723A5C639B26916D505C3B5"), (15,))
+GIVEN = JoinNetwork(bytes.fromhex("83FED3407A932B70"), (20,))
 ANNOUNCE = zdo.DeviceAnnce(0x1234, EUI, 0x8E)
 MATCH = zdo.MatchDescReq(0, 0x0109, (0x19,), ())
 IEEE = zdo.IeeeAddrReq(0)
@@ -158,6 +162,83 @@ def test_the_hubs_address_may_come_later() -> None:
     lab.zdo(zdo.MatchDescRsp(0, 0, (8,)))
     lab.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
     assert lab.events()[1:] == [HubFound(Peer(0, 8, UNKNOWN_EUI)), HubFound(Peer(0, 8, HUB_EUI))]
+
+
+def test_told_to_leave_it_stays_apart_until_it_is_told_to_join() -> None:
+    lab = Lab().online()
+    lab.joining.leave("told to", lab.now)
+    assert lab.asked() == [LeaveNetwork()]
+    lab.joining.network_lost("left", lab.now)
+    lab.done(RadioResult(RadioStatus.OK))
+    assert lab.events() == [HubLost("told to"), LeftNetwork("told to", None)]
+    assert (lab.joining.state, lab.joining.next_deadline()) == (JoinState.APART, None)
+    # a radio that comes back is no reason to join either
+    lab.joining.radio_lost("unplugged", lab.now)
+    lab.joining.start(lab.now)
+    assert lab.asked() == [RestoreNetwork()]
+    lab.done(NONE)
+    assert lab.asked() == []
+    assert lab.events() == [JoinFailed(RadioStatus.NO_NETWORK, "", None)]
+    # another code than the known one, which does not work: as before
+    lab.joining.join(GIVEN, lab.now)
+    assert lab.asked() == [GIVEN]
+    lab.done(RadioResult(RadioStatus.KEY_EXCHANGE_FAILED))
+    assert lab.joining.state is JoinState.APART
+    assert lab.events() == [JoinFailed(RadioStatus.KEY_EXCHANGE_FAILED, "", None)]
+    # and which works: it is what every later join goes by
+    lab.joining.join(GIVEN, lab.now)
+    lab.asked()
+    lab.done(OK)
+    assert lab.events() == [JoinedAsTold(GIVEN), NetworkUp(NETWORK, joined=True)]
+    lab.asked()
+    lab.joining.network_lost("kicked out", lab.now)
+    lab.next()
+    assert lab.asked() == [RestoreNetwork()]
+    lab.done(NONE)
+    assert lab.asked() == [GIVEN]
+
+
+def test_a_code_that_is_given_in_the_middle_of_an_attempt_has_its_turn_after_it() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(NONE)
+    assert lab.asked() == [JOIN]
+    lab.joining.join(GIVEN, lab.now)
+    assert lab.asked() == [], "the chip does one thing at a time"
+    lab.done(RadioResult(RadioStatus.KEY_EXCHANGE_FAILED))
+    assert lab.asked() == [GIVEN]
+    lab.done(RadioResult(RadioStatus.KEY_EXCHANGE_FAILED))
+    assert [type(event) for event in lab.events()] == [JoinFailed]
+    lab.next()
+    lab.asked()
+    lab.done(NONE)
+    assert lab.asked() == [JOIN], "what did not work is not kept"
+
+
+def test_leave_in_the_middle_of_an_attempt() -> None:
+    for result, asks in ((OK, [LeaveNetwork()]), (NONE, [])):
+        lab = Lab()
+        lab.joining.start(lab.now)
+        lab.asked()
+        lab.joining.leave("told to", lab.now)
+        assert lab.asked() == []
+        lab.done(result)
+        assert lab.asked() == asks
+        if asks:
+            lab.done(RadioResult(RadioStatus.OK))
+        assert lab.joining.state is JoinState.APART
+
+
+def test_a_radio_that_is_lost_while_it_leaves_leaves_when_it_is_back() -> None:
+    lab = Lab().online()
+    lab.joining.leave("told to", lab.now)
+    lab.asked()
+    lab.done(RadioResult(RadioStatus.RADIO_LOST, detail="unplugged"))
+    lab.joining.start(lab.now)
+    assert lab.asked() == [RestoreNetwork()]
+    lab.done(OK)
+    assert lab.asked() == [LeaveNetwork()]
 
 
 def test_failed_joins_back_off_up_to_one_an_hour() -> None:
@@ -311,6 +392,8 @@ STEPS: st.SearchStrategy[Callable[[Lab], object]] = st.one_of(
     st.just(lambda lab: lab.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))),
     st.builds(lambda values: lambda lab: lab.time(values), st.dictionaries(st.integers(0, 1), st.integers(0, 2**32))),
     st.just(lambda lab: lab.joining.start(lab.now)),
+    st.just(lambda lab: lab.joining.join(GIVEN, lab.now)),
+    st.just(lambda lab: lab.joining.leave("told to", lab.now)),
     st.just(lambda lab: lab.joining.network_lost("lost", lab.now)),
     st.just(lambda lab: lab.joining.radio_lost("lost")),
     st.just(lambda lab: lab.joining.heard(0, lab.now)),

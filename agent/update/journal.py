@@ -231,6 +231,17 @@ class Journal:
         """Remember it across a restart (never the key itself); empty forgets it."""
         self._database.execute("INSERT OR REPLACE INTO hub_key VALUES (1, ?)", state)
 
+    def given_code(self) -> str:
+        """The install code that ``han-agent join`` was given (``agent.install_codes``); empty when none was."""
+        if not self._database.has_table("given_code"):  # of an older program, opened for reading only
+            return ""
+        row = self._database.row("SELECT state FROM given_code WHERE id = 1")
+        return row[0] if row else ""
+
+    def set_given_code(self, state: str) -> None:
+        """Remember it across restarts and factory resets. It is a secret: this table leaves the device with nobody."""
+        self._database.execute("INSERT OR REPLACE INTO given_code VALUES (1, ?)", state)
+
     # --- logs -------------------------------------------------------------------------------------------------------
 
     def log(self, event: LoggedEvent) -> None:

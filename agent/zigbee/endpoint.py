@@ -18,6 +18,7 @@ from agent.events import (
     COORDINATOR,
     ApsIndication,
     ApsRequest,
+    DeviceLeft,
     NetworkLost,
     RadioEvent,
     RadioLost,
@@ -109,6 +110,8 @@ class DeviceEndpoint:
             self.joining.network_lost(event.reason, now)
         elif isinstance(event, RadioLost):
             self._radio_lost(event, now)
+        elif isinstance(event, DeviceLeft):
+            pass  # the coordinator's business
         elif event.destination_endpoint == 0:
             self._receive_zdo(event, now)
         else:

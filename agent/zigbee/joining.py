@@ -7,11 +7,13 @@
                         |                                    made| '-|----key rejected
                         |                                        KEYING (while no key is held for this hub)
                         '-- BACK_OFF <-- failures, network lost    '--unknown issuer--> LEAVING --> BACK_OFF (an hour)
+    any --the engineer: leave--> LEAVING --> APART --the engineer: join--> JOINING
 
 Pure: time is an argument. With a ``HubKey``, HubFound comes only once a key is held for the hub that answers, so that
 nothing which needs APS security goes out before. A chip state restored from NV is no proof of a network: HubAnswered
 is, the hub's answer to a read of its Time cluster. A key is believed in until the hub says NOT_AUTHORIZED, or until
-several secured frames in a row found no acknowledgement while the hub answers others: *our choice*.
+several secured frames in a row found no acknowledgement while the hub answers others: *our choice*. Our choice too: a
+device that was told to leave stays APART until it is told to join, or its program starts anew.
 """
 
 from __future__ import annotations
@@ -62,6 +64,10 @@ class JoinState(Enum):
     KEYING = "establishing a key"
     ONLINE = "online"
     LEAVING = "leaving"
+    APART = "apart, as it was told"
+
+
+ON_A_NETWORK = (JoinState.SEARCHING, JoinState.KEYING, JoinState.ONLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +80,11 @@ class NetworkUp:
 
 @dataclass(frozen=True, slots=True)
 class JoinFailed:
-    """Restore or join did not work; the next attempt is in ``retry_s`` seconds."""
+    """Restore or join did not work; the next attempt is in ``retry_s`` seconds, None: when told."""
 
     status: RadioStatus
     detail: str
-    retry_s: float
+    retry_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +110,21 @@ class HubLost:
 
 @dataclass(frozen=True, slots=True)
 class LeftNetwork:
-    """Left of our own accord; the next attempt is in ``retry_s`` seconds."""
+    """Left of our own accord; the next attempt is in ``retry_s`` seconds, None: when told."""
 
     reason: str
-    retry_s: float
+    retry_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedAsTold:
+    """What ``join`` was given has worked: to be remembered for every later join."""
+
+    request: JoinNetwork
 
 
 JoinEvent = (
-    NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost | LeftNetwork
+    NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost | LeftNetwork | JoinedAsTold
     | LinkKeyMade | LinkKeyForgotten | LinkKeyFailed
 )  # fmt: skip
 
@@ -147,6 +160,9 @@ class Joining:
         self._searched = float("-inf")
         self._secured_failures = 0  # in a row
         self._leaving = ""  # why
+        self._apart = ""  # why the engineer wants the device on no network
+        self._told: JoinNetwork | None = None  # by the engineer: to be joined with as soon as the chip is free
+        self._tried: JoinNetwork | None = None  # that, while it is being tried
         self._wanted = Cluster.OTA  # what the hub's endpoint is looked for by
         self._zdo_sequence = 0
         self._match_sequence: int | None = None  # of the Match_Desc_req whose answer counts
@@ -171,7 +187,7 @@ class Joining:
 
     def network_lost(self, reason: str, now: float) -> None:
         """The chip is on no network any more. No news where it was told to leave."""
-        if self.state in (JoinState.LEAVING, JoinState.BACK_OFF, JoinState.DOWN):
+        if self.state in (JoinState.LEAVING, JoinState.BACK_OFF, JoinState.APART, JoinState.DOWN):
             return
         self._stop_key(now)
         self._lose_hub(reason)
@@ -181,7 +197,7 @@ class Joining:
         """The radio is gone; ``start`` comes when it is back."""
         self._stop_key(now)
         self._lose_hub(reason)
-        self.state, self._wake, self._commissioning = JoinState.DOWN, None, None
+        self.state, self._wake, self._commissioning, self._tried = JoinState.DOWN, None, None, None
         self._outbox.clear()
 
     def request_done(self, handle: int, result: RadioResult, now: float) -> None:
@@ -200,14 +216,40 @@ class Joining:
             self._network_up(result.network, joined, now)
         elif result.status is RadioStatus.RADIO_LOST:
             self.radio_lost(result.detail, now)
-        elif not joined and result.status is RadioStatus.NO_NETWORK and self._join_request is not None:
+        elif self._told is not None:
+            self._join_as_told()
+        elif not joined and not self._apart and result.status is RadioStatus.NO_NETWORK and self._join_request:
             self._commission(self._join_request, JoinState.JOINING)
         else:
             self._back_off(result, now)
 
+    # --- what the engineer says
+
+    def join(self, request: JoinNetwork, now: float) -> None:
+        """Join by this now, or as soon as the chip is free. Where it does not work, all is as before."""
+        self._told = request
+        self._stop_key(now)
+        self._lose_hub("told to join")
+        if self._commissioning is None:
+            self._join_as_told()
+
+    def leave(self, reason: str, now: float) -> None:
+        """Leave now, or as soon as the chip is free, and join no more until ``join``."""
+        self._apart, self._told = reason, None
+        self._stop_key(now)
+        if self._commissioning is None:
+            self._leave(reason)
+
+    def _join_as_told(self) -> None:
+        self._tried, self._told = self._told, None
+        if self._tried is not None:
+            self._commission(self._tried, JoinState.JOINING)
+
+    # --- what the hub says
+
     def receive_zdo(self, sequence: int, command: zdo.ZdoCommand, source: int, now: float) -> None:
         """A ZDO response; only the coordinator's count. A Match_Desc_rsp must be to the question asked last."""
-        if self.state not in (JoinState.SEARCHING, JoinState.KEYING, JoinState.ONLINE) or source != COORDINATOR:
+        if self.state not in ON_A_NETWORK or source != COORDINATOR:
             return
         match command:
             case zdo.IeeeAddrRsp(status=zdo.ZdpStatus.SUCCESS, eui=eui) if eui != self._hub_eui:
@@ -322,8 +364,17 @@ class Joining:
         self._commission(LeaveNetwork(), JoinState.LEAVING)
 
     def _left(self, now: float) -> None:
-        self._events.append(LeftNetwork(self._leaving, LONGEST_BACK_OFF_S))
-        self.state, self._wake = JoinState.BACK_OFF, now + LONGEST_BACK_OFF_S
+        if self.key is not None:
+            self.key.forget_network("left the network")
+        if self._apart:
+            self.state, self._wake = JoinState.APART, None
+            self._events.append(LeftNetwork(self._leaving, None))
+        else:
+            self._events.append(LeftNetwork(self._leaving, LONGEST_BACK_OFF_S))
+            self.state, self._wake = JoinState.BACK_OFF, now + LONGEST_BACK_OFF_S
+        self._take_key_events(now)
+        if self._told is not None:
+            self._join_as_told()
 
     # --- time
 
@@ -369,6 +420,11 @@ class Joining:
         self._commissioning = self._put(request)
 
     def _back_off(self, result: RadioResult, now: float) -> None:
+        self._tried = None
+        if self._apart:
+            self.state, self._wake = JoinState.APART, None
+            self._events.append(JoinFailed(result.status, result.detail, None))
+            return
         self.state, self._commissioning = JoinState.BACK_OFF, None
         pause_s = self._join_pause.next()
         self._events.append(JoinFailed(result.status, result.detail, pause_s))
@@ -376,11 +432,18 @@ class Joining:
 
     def _network_up(self, network: NetworkInfo, joined: bool, now: float) -> None:
         self.network = network
+        self._told, tried, self._tried = None, self._tried, None
+        if tried is not None:
+            self._join_request, self._apart = tried, ""
+            self._events.append(JoinedAsTold(tried))
+        elif self._apart:
+            self._leave(self._apart)
+            return
         self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
         if joined and self.key is not None:
             self._hub_eui = UNKNOWN_EUI
-            self.key.forget_network()
+            self.key.forget_network("joined anew")
             self._take_key_events(now)
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
         self.announce()

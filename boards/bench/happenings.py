@@ -62,6 +62,16 @@ class DeviceSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceGone:
+    """A device said that it leaves the network."""
+
+    device_eui: int
+
+    def line(self) -> str:
+        return f"device {format_eui(self.device_eui)} has left the network"
+
+
+@dataclass(frozen=True, slots=True)
 class TimeAsked:
     """The device read the hub's clock: its proof of a live network."""
 

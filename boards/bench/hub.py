@@ -20,6 +20,7 @@ from boards.bench.desk import Desk, Peer
 from boards.bench.faults import Faults
 from boards.bench.happenings import (
     BadFrame,
+    DeviceGone,
     DeviceSeen,
     JoinPermitted,
     MessageDown,
@@ -119,6 +120,8 @@ class Hub:
         """Something came up from the radio; what makes no sense is told and changes nothing."""
         if isinstance(event, radio.ApsIndication):
             self._indication(event, now)
+        elif isinstance(event, radio.DeviceLeft):
+            self._device_left(event.eui, now)
         elif isinstance(event, radio.NetworkLost):
             self.desk.tell(NetworkDown(event.reason))
             self._network_gone(now)
@@ -182,9 +185,8 @@ class Hub:
         self.desk.tell(NetworkUp(network.eui, network.pan_id, network.channel, restored))
         self.trust.network_up(network.eui, restored=restored)
         for member in self.members.by_eui.values():
-            if member.install_code and member.eui not in self.trust.established:
-                self.desk.ask(radio.PermitInstallCode(member.eui, member.install_code))
-                self.desk.tell(JoinPermitted(member.eui))
+            if member.eui not in self.trust.established:
+                self._permit_code(member)
         self._permit(now)
         if restored:
             self._look_for_members()
@@ -201,6 +203,26 @@ class Hub:
         for member in self.members.by_eui.values():
             member.short = member.endpoint = None
         self.members.by_short.clear()
+
+    def _permit_code(self, member: Member) -> None:
+        """Let a listed device in by its install code; on the chip that replaces a key made with it since."""
+        if member.install_code:
+            self.trust.forget(member.eui)
+            self.desk.ask(radio.PermitInstallCode(member.eui, member.install_code))
+            self.desk.tell(JoinPermitted(member.eui))
+
+    def _device_left(self, eui: int, now: float) -> None:
+        """It has forgotten network and key: what it comes back with is its install code."""
+        member = self.members.by_eui.get(eui)
+        if member is None:
+            return
+        self.desk.tell(DeviceGone(eui))
+        self.members.forget_address(member)
+        if eui in self.tunnels:
+            self.tunnels[eui].lost()
+        if member.listed:
+            self._permit_code(member)
+            self._permit(now)
 
     def _permit(self, now: float) -> None:
         """Keep the network open while a listed device is missing."""

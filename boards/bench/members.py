@@ -60,6 +60,12 @@ class Members:
         self.by_short[short] = member
         return member
 
+    def forget_address(self, member: Member) -> None:
+        """It has left the network."""
+        if member.short is not None and self.by_short.get(member.short) is member:
+            del self.by_short[member.short]
+        member.short = member.endpoint = None
+
     def missing(self) -> list[Member]:
         """Listed devices whose address is not known yet."""
         return [member for member in self.by_eui.values() if member.listed and member.short is None]

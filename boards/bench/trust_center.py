@@ -137,6 +137,12 @@ class TrustCenter:
         """A device is there: whether it has to get a key before anything else."""
         member.waits_for_key = self.required and (member.eui not in self.established or member.eui in self._settling)
 
+    def forget(self, eui: int) -> None:
+        """This device has no key with the hub any more."""
+        self.established.discard(eui)
+        self._responders.pop(eui, None)
+        self._settling.pop(eui, None)
+
     # frames
 
     def admits(self, member: Member, event: ApsIndication, now: float) -> bool:

@@ -13,11 +13,13 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from agent.events import (
     COORDINATOR,
     ApsIndication,
     ApsRequest,
+    DeviceLeft,
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
@@ -144,6 +146,7 @@ class World:
             case RestoreNetwork():
                 result = RadioResult(RadioStatus.OK if seat.network else RadioStatus.NO_NETWORK, seat.network)
             case LeaveNetwork():
+                self._say_goodbye(seat)
                 seat.network = None
                 seat.link_keys.clear()
                 result = OK
@@ -165,6 +168,12 @@ class World:
     def _done(self, seat: Seat, generation: int, handle: int, result: RadioResult) -> None:
         if seat.node and seat.generation == generation:
             seat.node.radio_done(handle, result, self.now)
+
+    def _say_goodbye(self, seat: Seat) -> None:
+        for other in self.seats.values():
+            if other is not seat and self._same_network(seat, other) and self._random.random() >= self.loss:
+                generation, left = other.generation, DeviceLeft(seat.eui)
+                self._later(self.latency_s, partial(self._receive, other, generation, left))
 
     def _form(self, seat: Seat, request: FormNetwork) -> RadioResult:
         pan_id = self._random.randrange(1, 0xFFF0) if request.pan_id is None else request.pan_id

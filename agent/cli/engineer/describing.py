@@ -14,6 +14,7 @@ from agent.cli.engineer.looking import Look, Memory
 from agent.events import format_eui
 from agent.gbcs.names import use_case_name
 from agent.image.version import Version
+from agent.install_codes import is_in_force
 from agent.update.facts import Fact, FactName
 from agent.update.journal import LoggedEvent, Order, Record
 from agent.update.states import PENDING, State
@@ -36,6 +37,7 @@ def describe(look: Look) -> Values:
         "has_run": look.has_run,
         "last_start": _fact(facts, FactName.STARTED),
         **_role(look, facts),
+        "install_code": _install_code(look),
         "network": _fact(facts, FactName.NETWORK),
         "joining_failed": _fact(facts, FactName.JOINING),
         "hub": _fact(facts, FactName.HUB),
@@ -105,6 +107,13 @@ def _link_key(memory: Memory | None) -> Values | None:
     held = memory.hub_key if memory else {}
     hub, suite = held.get("hub_eui"), held.get("suite")
     return {"hub": format_eui(hub), "suite": suite} if isinstance(hub, int) else None
+
+
+def _install_code(look: Look) -> str | None:
+    """Where the device would look for it; never the code."""
+    if look.memory and is_in_force(look.memory.given_code, look.settings.radio):
+        return "given to han-agent join"
+    return "device.toml" if look.settings.radio.install_code else None
 
 
 def _certificates(look: Look) -> list[str]:

@@ -44,6 +44,7 @@ def _identity(status: Values) -> Iterator[str]:
 
 def _surroundings(status: Values) -> Iterator[str]:
     network, hub, contact = status["network"], status["hub"], status["last_contact"]
+    yield _line("install code", status["install_code"] or "none known: give one with han-agent join --install-code")
     yield _line("network", _network(network) if network else NEVER)
     failed = status["joining_failed"]
     if failed:

@@ -158,11 +158,11 @@ class HubKey:
             self._not_before = now + self._pause.next()
             self._events.append(LinkKeyForgotten(reason))
 
-    def forget_network(self) -> None:
-        """The device joined anew: the chip forgot its keys with the old network, and this hub is asked at once."""
+    def forget_network(self, reason: str) -> None:
+        """Joined anew, or left: the chip forgot its keys with the network, and the next hub is asked at once."""
         if self._held is not None:
             self._held = None
-            self._events.append(LinkKeyForgotten("joined anew"))
+            self._events.append(LinkKeyForgotten(reason))
 
     def proved(self) -> None:
         """A frame under the key went through."""

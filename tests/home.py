@@ -38,6 +38,7 @@ from boards.bench.head_end import HeadEnd, Parties
 from boards.bench.hub import Hub, HubPlan
 from boards.bench.images import ServedImage
 from boards.bench.members import Member
+from boards.bench.memory import HubMemory, parse_memory
 from boards.bench.report import Report
 from boards.bench.request_log import RequestLog
 from boards.bench.settings import ZIGBEE_EPOCH, Activation, ActivationKind, ServerSettings
@@ -95,6 +96,7 @@ class Home:
     disk: Disk = field(default_factory=Disk)
     on_disk: bool = False  # the journal too: see ``Rig``
     starts_on: bool = True  # False: off until ``power_up``
+    hub_memory: HubMemory = field(default_factory=HubMemory)  # the file in the hub's folder
 
     def __post_init__(self) -> None:
         self.identity = identity(self.role)
@@ -117,6 +119,7 @@ class Home:
             utc=self._utc,
             credentials=self._hub_credentials(),
             answer_zdo=True,
+            memory=self.hub_memory,
             ota=self.server,
         )
         self.hub = Hub(plan, random.Random(self.seed), self.faults)
@@ -132,8 +135,9 @@ class Home:
         return {HUB_EUI: hub_credentials(self.role, suites)} if suites else None
 
     def restart_hub(self) -> None:
-        """The hub's program ends and starts anew; its chip keeps its network and keys."""
+        """The hub's program ends and starts anew; its chip keeps its network and keys, its folder what it knew."""
         self.world.detach(HUB_EUI)
+        self.hub_memory = parse_memory(self.hub_memory.text(), "in the hub's folder")
         self._start_hub()
 
     def _utc(self, now: float) -> int:

@@ -90,7 +90,7 @@ async def hub_at(address: str, street: Street, *, code: bytes, listed: bool = Tr
     runtime = HubRuntime(settings, radio, lambda _happening, event: street.told.append(event))
     task = asyncio.create_task(runtime.run(stop))
     try:
-        while not any(event["event"] == "join-permitted" for event in street.told):
+        while not any(event["event"] == "network-up" for event in street.told):
             await asyncio.sleep(0.02)
             assert not task.done(), task.result()
         yield
@@ -315,6 +315,36 @@ def test_the_running_device_leaves_stays_apart_and_joins_by_a_given_code(
             assert network.values["by"] == "restore"
 
     on_a_street(device, capsys, story, code=OTHER_CODE)
+
+
+def test_the_hubs_program_restarts_and_no_key_is_made_anew(
+    device: DeviceFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real programs on both sides: what the hub knows of its members lies in its folder, for its owner alone."""
+    tcp = "tcp://127.0.0.1:0"
+    chips = (ChipSettings(tcp, HUB_EUI), ChipSettings(tcp, EUI))
+    lives = Street(device, capsys), Street(device, capsys)
+
+    async def tunnel(street: Street) -> None:
+        while not any(event["event"] == "tunnel-opened" for event in street.told):
+            await asyncio.sleep(0.02)
+
+    async def story() -> None:
+        async with asyncio.timeout(LIMIT_S), VirtualBoard(BoardSettings(chips=chips, speed=SPEED, seed=1)) as board:
+            device.write_config(board.addresses[1])
+            async with running(device, "running"):
+                for street in lives:
+                    async with hub_at(board.addresses[0], street, code=device.identity.install_code):
+                        await tunnel(street)
+
+    asyncio.run(story())
+    made = [[event["suite"] for event in street.told if event["event"] == "key-established"] for street in lives]
+    assert made == [[2], []]
+    assert not [event for street in lives for event in street.told if event["event"] == "security-refused"]
+    memory = device.folder / "hub" / "network.json"
+    assert memory.stat().st_mode & 0o777 == 0o600
+    (one,) = json.loads(memory.read_text())["devices"]
+    assert (one["eui"], one["suite"], len(one["key_hash"])) == (format_eui(EUI), 2, 32)
 
 
 def test_a_running_device_without_its_radio(device: DeviceFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ from boards.bench.happenings import (
     TimeAsked,
 )
 from boards.bench.members import Member, Members
+from boards.bench.memory import HubMemory
 from boards.bench.ota_server import OtaServer
 from boards.bench.settings import UTC_UNKNOWN, ServerSettings, TunnelClientSettings
 from boards.bench.trust_center import CredentialsOf, TrustCenter
@@ -46,7 +47,8 @@ class HubPlan:
     """What a hub is made of. ``answer_zdo``: True on a radio without a chip that answers ZDO by itself.
 
     ``utc(now)`` is ZigBee UTCTime or 0xFFFFFFFF while the time is not known. ``credentials``: the hub's certificate
-    sets by its radio's EUI and suite; None: no key establishment, and no APS security.
+    sets by its radio's EUI and suite; None: no key establishment, and no APS security. ``memory``: what was known when
+    the hub's program ended.
     """
 
     channel: int
@@ -57,6 +59,7 @@ class HubPlan:
     endpoint: int = 1
     credentials: CredentialsOf | None = None
     answer_zdo: bool = False
+    memory: HubMemory = field(default_factory=HubMemory)
     ota: ServerSettings = ServerSettings()  # noqa: RUF009 - frozen
     tunnel: TunnelClientSettings = TunnelClientSettings()  # noqa: RUF009 - frozen
 
@@ -80,7 +83,8 @@ class Hub:
         self.desk = Desk(plan.profile, plan.endpoint, plan.credentials is not None)
         self.ota = OtaServer(self.desk, plan.ota, plan.utc, rng, faults)
         self.tunnels: dict[int, TunnelClient] = {}
-        self.trust = TrustCenter(self.desk, plan.credentials, rng, self._key_made)
+        self.memory = plan.memory
+        self.trust = TrustCenter(self.desk, plan.credentials, rng, self._key_made, plan.memory)
         self._attributes = AttributeServer(self.desk, plan.utc, lambda: self.trust.suites)
         self._permit_due: float | None = None
         self._start_due: float | None = None
@@ -183,13 +187,14 @@ class Hub:
     def _network_up(self, network: radio.NetworkInfo, now: float, *, restored: bool) -> None:
         self.network = network
         self.desk.tell(NetworkUp(network.eui, network.pan_id, network.channel, restored))
+        self.memory.on_network(network, restored=restored)
         self.trust.network_up(network.eui, restored=restored)
         for member in self.members.by_eui.values():
             if member.eui not in self.trust.established:
                 self._permit_code(member)
-        self._permit(now)
         if restored:
             self._look_for_members()
+        self._permit(now)
 
     def _network_gone(self, now: float) -> None:
         self.network = None
@@ -218,6 +223,7 @@ class Hub:
             return
         self.desk.tell(DeviceGone(eui))
         self.members.forget_address(member)
+        self.memory.address(eui, None)
         if eui in self.tunnels:
             self.tunnels[eui].lost()
         if member.listed:
@@ -232,9 +238,15 @@ class Hub:
             self._permit_due = now + PERMIT_RENEW_S
 
     def _look_for_members(self) -> None:
-        """After a restart of the hub the devices do not announce themselves: ask where they are."""
+        """After a restart of the hub the devices do not announce themselves: ask where they are.
+
+        Meanwhile what comes from where they were is theirs.
+        """
         for member in self.members.missing():
             self._send_zdo(radio.BROADCAST_AWAKE, zdo.NwkAddrReq(member.eui))
+            known = self.memory.devices.get(member.eui)
+            if known is not None and known.short is not None:
+                self.trust.greet(self.members.learn(member.eui, known.short))
 
     # what comes up
 
@@ -311,6 +323,7 @@ class Hub:
         if self.network is not None and eui == self.network.eui:
             return
         member = self.members.learn(eui, short)
+        self.memory.address(eui, short)
         self.desk.tell(DeviceSeen(eui, short, member.listed))
         self.trust.greet(member)
         if member.listed:

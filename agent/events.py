@@ -82,12 +82,16 @@ class FormNetwork:
 
 @dataclass(frozen=True, slots=True)
 class JoinNetwork:
-    """Join as a new member. ``install_code`` includes its CRC (8, 10, 14 or 18 octets)."""
+    """Join as a new member. ``install_code`` includes its CRC (8, 10, 14 or 18 octets).
+
+    ``link_key``, 16 octets: the pre-shared key instead, as after a Trust Center swap-out.
+    """
 
     install_code: bytes = field(repr=False)
     channels: tuple[int, ...]
     logical_type: LogicalType = LogicalType.ROUTER
     extended_pan_id: int | None = None
+    link_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,14 @@ class PermitInstallCode:
 
 
 @dataclass(frozen=True, slots=True)
+class PermitLinkKey:
+    """Coordinator: let this device join with this pre-shared link key (16 octets)."""
+
+    eui: int
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SetLinkKey:
     """Give the chip the link key that key establishment made."""
 
@@ -125,7 +137,15 @@ class SetLinkKey:
 
 
 RadioRequest = (
-    ApsRequest | FormNetwork | JoinNetwork | RestoreNetwork | LeaveNetwork | PermitJoin | PermitInstallCode | SetLinkKey
+    ApsRequest
+    | FormNetwork
+    | JoinNetwork
+    | RestoreNetwork
+    | LeaveNetwork
+    | PermitJoin
+    | PermitInstallCode
+    | PermitLinkKey
+    | SetLinkKey
 )
 
 

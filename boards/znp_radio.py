@@ -26,6 +26,7 @@ from agent.events import (
     NetworkLost,
     PermitInstallCode,
     PermitJoin,
+    PermitLinkKey,
     RadioEvent,
     RadioLost,
     RadioRequest,
@@ -129,6 +130,8 @@ class ZnpRadio:
                 result = await network.permit_join(request.duration_s)
             case PermitInstallCode():
                 result = await network.permit_install_code(request)
+            case PermitLinkKey():
+                result = await network.permit_link_key(request)
             case SetLinkKey():
                 result = await network.set_link_key(request.eui, request.short_address, request.key)
         if result.network is not None:

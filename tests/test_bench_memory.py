@@ -87,7 +87,7 @@ GOOD = known()[0].text()
         "{}",
         "null",
         GOOD[:-20],
-        GOOD.replace('"suite": 2', '"suite": null'),
+        GOOD.replace(mmo(KEY).hex(), ""),
         GOOD.replace(mmo(KEY).hex(), "00"),
         GOOD.replace("0x28CE", "somewhere"),
         GOOD.replace("02DB000000000C4F", "the hub"),

@@ -49,6 +49,16 @@ class JoinPermitted:
 
 
 @dataclass(frozen=True, slots=True)
+class SwapPermitted:
+    """The hub has taken another's place: this device may come with the hash of the link key that it had there."""
+
+    device_eui: int
+
+    def line(self) -> str:
+        return f"hub lets {format_eui(self.device_eui)} come back with the hash of its old link key"
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSeen:
     """A device announced itself (joined, rejoined, restarted) or answered for the first time."""
 

@@ -26,6 +26,7 @@ from boards.bench.happenings import (
     MessageDown,
     NetworkDown,
     NetworkUp,
+    SwapPermitted,
     TimeAsked,
 )
 from boards.bench.members import Member, Members
@@ -48,7 +49,7 @@ class HubPlan:
 
     ``utc(now)`` is ZigBee UTCTime or 0xFFFFFFFF while the time is not known. ``credentials``: the hub's certificate
     sets by its radio's EUI and suite; None: no key establishment, and no APS security. ``memory``: what was known when
-    the hub's program ended.
+    the hub's program ended. ``backup``: of the Trust Center whose place this one takes, by hashed link keys.
     """
 
     channel: int
@@ -60,6 +61,7 @@ class HubPlan:
     credentials: CredentialsOf | None = None
     answer_zdo: bool = False
     memory: HubMemory = field(default_factory=HubMemory)
+    backup: HubMemory | None = None
     ota: ServerSettings = ServerSettings()  # noqa: RUF009 - frozen
     tunnel: TunnelClientSettings = TunnelClientSettings()  # noqa: RUF009 - frozen
 
@@ -165,12 +167,27 @@ class Hub:
     # the network
 
     def _restored(self, result: radio.RadioResult, now: float) -> None:
-        if result.status is radio.RadioStatus.OK and result.network is not None:
-            self._network_up(result.network, now, restored=True)
+        backup, network = self.plan.backup, result.network
+        if result.status is radio.RadioStatus.OK and network is not None:
+            if backup is not None and backup.extended_pan_id != network.extended_pan_id:
+                self.desk.ask(radio.LeaveNetwork(), self._erased)  # asked for: this radio is to be that network's
+                return
+            self._network_up(network, now, restored=True)
         elif result.status is radio.RadioStatus.NO_NETWORK:
-            self.desk.ask(radio.FormNetwork(self.plan.channel, self.plan.pan_id), self._formed)
+            self._form()
         else:
             self._failed(result, now)
+
+    def _erased(self, result: radio.RadioResult, now: float) -> None:
+        if result.status is radio.RadioStatus.OK:
+            self._form()
+        else:
+            self._failed(result, now)
+
+    def _form(self) -> None:
+        """A new network; in another Trust Center's place under its extended PAN id, by which devices know it."""
+        extended = self.plan.backup.extended_pan_id if self.plan.backup else None
+        self.desk.ask(radio.FormNetwork(self.plan.channel, self.plan.pan_id, extended), self._formed)
 
     def _formed(self, result: radio.RadioResult, now: float) -> None:
         if result.status is radio.RadioStatus.OK and result.network is not None:
@@ -188,10 +205,12 @@ class Hub:
         self.network = network
         self.desk.tell(NetworkUp(network.eui, network.pan_id, network.channel, restored))
         self.memory.on_network(network, restored=restored)
+        if self.plan.backup is not None and not restored:
+            self.memory.take_over(self.plan.backup)
         self.trust.network_up(network.eui, restored=restored)
         for member in self.members.by_eui.values():
             if member.eui not in self.trust.established:
-                self._permit_code(member)
+                self._permit_member(member)
         if restored:
             self._look_for_members()
         self._permit(now)
@@ -208,6 +227,14 @@ class Hub:
         for member in self.members.by_eui.values():
             member.short = member.endpoint = None
         self.members.by_short.clear()
+
+    def _permit_member(self, member: Member) -> None:
+        """Let a listed device in, by the hash of its key where it comes from an earlier Trust Center."""
+        if key := self.memory.expected_key(member.eui):
+            self.desk.ask(radio.PermitLinkKey(member.eui, key))
+            self.desk.tell(SwapPermitted(member.eui))
+        else:
+            self._permit_code(member)
 
     def _permit_code(self, member: Member) -> None:
         """Let a listed device in by its install code; on the chip that replaces a key made with it since."""

@@ -40,10 +40,19 @@ Show = Callable[[object, Event], None]
 class HubRuntime:
     """Everything that a hub needs, made from its settings. Raises HanError naming what is wrong before it starts.
 
-    ``show(happening, event)`` gets each happening with its JSON-ready form.
+    ``show(happening, event)`` gets each happening with its JSON-ready form. ``restore``: the backup of the hub whose
+    place this one takes.
     """
 
-    def __init__(self, settings: HubSettings, radio: RadioPort, show: Show, *, answer_zdo: bool = False) -> None:
+    def __init__(
+        self,
+        settings: HubSettings,
+        radio: RadioPort,
+        show: Show,
+        *,
+        answer_zdo: bool = False,
+        restore: Path | None = None,
+    ) -> None:
         check_path(settings.control_socket)
         self._radio = radio
         self._show = show
@@ -51,7 +60,8 @@ class HubRuntime:
         self._clock = time.monotonic
         self.history = History()
         memory = _memory(settings.memory)
-        hub = Hub(_plan(settings, answer_zdo, memory), random.Random(secrets.randbits(64)), _faults(settings))
+        backup = _backup(restore) if restore else None
+        hub = Hub(_plan(settings, answer_zdo, memory, backup), random.Random(secrets.randbits(64)), _faults(settings))
         keys = KeyStore.load(settings.keys)
         log = RequestLog(settings.state / "head-end.jsonl")
         head_end = HeadEnd(keys, find_parties(keys, settings.head_end), log)
@@ -115,7 +125,14 @@ def _memory(path: Path) -> HubMemory:
     return memory
 
 
-def _plan(settings: HubSettings, answer_zdo: bool, memory: HubMemory) -> HubPlan:
+def _backup(path: Path) -> HubMemory:
+    try:
+        return parse_memory(path.read_text(encoding="ascii"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}; name a copy of the old hub's network.json") from None
+
+
+def _plan(settings: HubSettings, answer_zdo: bool, memory: HubMemory, backup: HubMemory | None) -> HubPlan:
     radio = settings.radio
     return HubPlan(
         channel=radio.channel,
@@ -127,6 +144,7 @@ def _plan(settings: HubSettings, answer_zdo: bool, memory: HubMemory) -> HubPlan
         credentials=_credentials(settings),
         answer_zdo=answer_zdo,
         memory=memory,
+        backup=backup,
         ota=settings.ota,
         tunnel=settings.tunnel,
     )

@@ -24,7 +24,10 @@ KEY_OCTETS = 16
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """One device. ``suite`` None, and no hash: there is no link key with it."""
+    """One device. ``suite`` None: there is no link key with it.
+
+    With a hash all the same, it is expected with that as its key: the hub has taken the place of another.
+    """
 
     short: int | None = None
     suite: int | None = None
@@ -49,6 +52,18 @@ class HubMemory:
         if not same or self.channel != network.channel:
             self.hub_eui, self.extended_pan_id, self.channel = network.eui, network.extended_pan_id, network.channel
             self._keep()
+
+    def take_over(self, backup: HubMemory) -> None:
+        """Of the Trust Center whose place this one takes: its devices are expected with the hash of their keys."""
+        for eui, one in backup.devices.items():
+            if one.key_hash:
+                self.devices[eui] = Remembered(key_hash=one.key_hash)
+        self._keep()
+
+    def expected_key(self, eui: int) -> bytes:
+        """The pre-shared key with which this device comes from an earlier Trust Center; empty: with none."""
+        one = self.devices.get(eui, Remembered())
+        return one.key_hash if one.suite is None else b""
 
     def holders(self) -> set[int]:
         """The devices with which there is a link key."""
@@ -114,6 +129,6 @@ def parse_memory(text: str, where: str) -> HubMemory:
 
 def _remembered(one: dict[str, Any]) -> Remembered:
     short, suite, key_hash = one["short_address"], one["suite"], bytes.fromhex(one["key_hash"])
-    if (suite is None) != (not key_hash) or len(key_hash) not in (0, KEY_OCTETS):
+    if (suite is not None and not key_hash) or len(key_hash) not in (0, KEY_OCTETS):
         raise ValueError("key hash")
     return Remembered(None if short is None else int(short, 16), suite if suite is None else int(suite), key_hash)

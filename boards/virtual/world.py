@@ -27,6 +27,7 @@ from agent.events import (
     NetworkInfo,
     PermitInstallCode,
     PermitJoin,
+    PermitLinkKey,
     RadioEvent,
     RadioRequest,
     RadioResult,
@@ -50,7 +51,7 @@ class Seat:
     eui: int
     node: Node | None = None
     network: NetworkInfo | None = None
-    install_codes: dict[int, bytes] = field(default_factory=dict)
+    install_codes: dict[int, bytes] = field(default_factory=dict)  # by EUI: or a pre-shared link key
     link_keys: dict[int, bytes] = field(default_factory=dict, repr=False)  # by the partner's EUI, from SetLinkKey
     permit_until: float = 0.0
     generation: int = 0  # results and frames of a host that is gone are dropped
@@ -156,6 +157,9 @@ class World:
             case PermitInstallCode():
                 seat.install_codes[request.eui] = request.install_code
                 result = OK
+            case PermitLinkKey():
+                seat.install_codes[request.eui] = request.key
+                result = OK
             case SetLinkKey():
                 seat.link_keys[request.eui] = request.key
                 result = OK
@@ -188,7 +192,7 @@ class World:
                 continue
             if network.channel not in request.channels or self.now > hub.permit_until or hub.eui in self.blocked:
                 continue
-            if hub.install_codes.get(seat.eui) != request.install_code:
+            if hub.install_codes.get(seat.eui) != (request.link_key or request.install_code):
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
             seat.link_keys.clear()

@@ -20,6 +20,7 @@ from agent.events import (
     LogicalType,
     NetworkInfo,
     PermitInstallCode,
+    PermitLinkKey,
     RadioResult,
     RadioStatus,
 )
@@ -96,7 +97,7 @@ class NetworkPort:
 
     async def join(self, request: JoinNetwork) -> RadioResult:
         """Join with the key of the install code; with none, by the default key, as generic gateways let devices in."""
-        mode, key = _joining_key(request.install_code)
+        mode, key = _joining_key(request)
         await self._start_anew(request.logical_type, request.extended_pan_id)
         await self._reset()
         await self._register()
@@ -159,15 +160,17 @@ class NetworkPort:
     async def permit_install_code(self, request: PermitInstallCode) -> RadioResult:
         """The Trust Center takes this device with the key of its install code."""
         link_key = _key_of(request.install_code)
-        formats = c.app_config.InstallCodeFormat
-        long = len(request.install_code) == LONG_INSTALL_CODE_OCTETS
-        await self._success(
-            c.AppConfig.BDBAddInstallCode.Req(
-                InstallCodeFormat=formats.InstallCodeAndCRC if long else formats.KeyDerivedFromInstallCode,
-                IEEE=t.EUI64(request.eui.to_bytes(8, "little")),
-                InstallCode=request.install_code if long else link_key,
-            )
-        )
+        if len(request.install_code) != LONG_INSTALL_CODE_OCTETS:
+            return await self.permit_link_key(PermitLinkKey(request.eui, link_key))
+        return await self._permit(request.eui, c.app_config.InstallCodeFormat.InstallCodeAndCRC, request.install_code)
+
+    async def permit_link_key(self, request: PermitLinkKey) -> RadioResult:
+        """The Trust Center takes this device with this key."""
+        return await self._permit(request.eui, c.app_config.InstallCodeFormat.KeyDerivedFromInstallCode, request.key)
+
+    async def _permit(self, eui: int, form: Any, octets: bytes) -> RadioResult:
+        ieee = t.EUI64(eui.to_bytes(8, "little"))
+        await self._success(c.AppConfig.BDBAddInstallCode.Req(InstallCodeFormat=form, IEEE=ieee, InstallCode=octets))
         return RadioResult(RadioStatus.OK)
 
     async def set_link_key(self, eui: int, short: int, key: bytes) -> RadioResult:
@@ -297,9 +300,12 @@ def _refused(status: Any) -> RadioResult:
     return RadioResult(STATUS_OF_BDB.get(status, RadioStatus.REFUSED), detail=f"BDB: {status.name}")
 
 
-def _joining_key(install_code: bytes) -> tuple[Any, bytes]:
+def _joining_key(request: JoinNetwork) -> tuple[Any, bytes]:
     """What BDBSetActiveDefaultCentralizedKey takes: mode, and code or key."""
     modes = c.app_config.CentralizedLinkKeyMode
+    install_code = request.install_code
+    if request.link_key:
+        return modes.UseProvidedAPSLinkKey, request.link_key
     if not install_code:
         return modes.UseDefault, bytes(16)
     key = _key_of(install_code)

@@ -195,4 +195,4 @@ class ZnpRadio:
         if indication.Rejoin:
             return
         eui = int.from_bytes(indication.IEEE.serialize(), "little")
-        self._emit(NetworkLost("left the network, or was told to") if eui == self._own_eui else DeviceLeft(eui))
+        self._emit(NetworkLost("the hub told the device to leave") if eui == self._own_eui else DeviceLeft(eui))

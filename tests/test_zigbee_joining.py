@@ -359,9 +359,31 @@ def test_a_hub_that_speaks_but_tells_no_time_is_not_lost() -> None:
 def test_network_lost_is_restored_after_a_moment() -> None:
     lab = Lab().online()
     lab.joining.network_lost("left", lab.now)
-    assert lab.events() == [HubLost("left"), JoinFailed(RadioStatus.NO_NETWORK, "left", 5.0)]
+    assert lab.events() == [HubLost("left"), LeftNetwork("left", 5.0)]
     lab.next()
     assert lab.asked() == [RestoreNetwork()]
+
+
+def test_kicked_out_it_waits_though_the_chip_resets_itself_and_ever_longer() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    pauses = []
+    for _ in range(4):
+        lab.asked()
+        lab.done(OK)
+        lab.joining.network_lost("told to leave", lab.now)
+        lab.joining.radio_lost("reset", lab.now)
+        lab.joining.start(lab.now)
+        lab.asked()
+        lab.done(NONE)
+        assert lab.asked() == [], "not before its time"
+        pauses.append(lab.next())
+        assert lab.asked() == [RestoreNetwork()]
+        lab.done(NONE)
+        assert lab.asked() == [JOIN]
+        lab.joining.request_done(lab.last, OK, lab.now)
+        lab.joining.start(lab.now)
+    assert pauses == [5, 10, 20, 40]
 
 
 def test_a_network_that_comes_and_goes_is_restored_ever_more_slowly() -> None:

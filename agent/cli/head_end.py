@@ -14,6 +14,8 @@ from boards.bench.history import Event
 from boards.bench.requests_in import read_duis, store_image
 from boards.bench.settings import load_hub
 
+NETWORK_REQUESTS = ("remove-device", "permit-device")  # the hub's own business: nothing to follow
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``head-end``."""
@@ -35,6 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_activate(activate)
     duis = commands.add_parser("duis", help="the service request of a DUIS request file")
     duis.add_argument("file", type=Path, metavar="XML")
+    remove = commands.add_parser("remove-device", help="tell a device to leave the network (Mgmt_Leave_req)")
+    remove.add_argument("--rejoin", action="store_true", help="and to come back at once")
+    remove.add_argument("--keep-out", action="store_true", help="and do not let it in again until permit-device")
+    permit = commands.add_parser("permit-device", help="let a device join anew by its install code")
+    for command in (remove, permit):
+        command.add_argument("--device", action="append", required=True, metavar="EUI", help="once for each device")
     commands.add_parser("status", help="network, devices, transfers and images of the hub")
     for command in commands.choices.values():  # also behind the request, where one looks for it
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -46,6 +54,11 @@ def run(args: argparse.Namespace) -> int:
     with HubClient(path) as client:
         if args.request == "status":
             print(json.dumps(client.ask("status"), indent=None if args.json else 2))
+            return EXIT_OK
+        if args.request in NETWORK_REQUESTS:
+            flags = {name: getattr(args, name, False) for name in ("rejoin", "keep_out")}
+            done = client.ask(args.request, devices=args.device, **flags)
+            print(json.dumps(done) if args.json else f"{args.request}: {', '.join(args.device)}")
             return EXIT_OK
         command, values = _from_duis(client, args) if args.request == "duis" else _from_options(args)
         answer = client.ask(command, **values)

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--restore",
         type=Path,
         metavar="FILE",
-        help="take another hub's place, by a copy of its network.json: its devices come back with the hash of their keys",
+        help="take another hub's place by a copy of its network.json: its devices come back with hashed keys",
     )
     parser.add_argument("--json", action="store_true", help="print what happens as one JSON object a line")
 

@@ -110,7 +110,7 @@ class HubLost:
 
 @dataclass(frozen=True, slots=True)
 class LeftNetwork:
-    """Left of our own accord; the next attempt is in ``retry_s`` seconds, None: when told."""
+    """On no network any more, for a reason; the next attempt is in ``retry_s`` seconds, None: when told."""
 
     reason: str
     retry_s: float | None
@@ -159,6 +159,7 @@ class Joining:
         self._silent_reads = 0  # of the hub's time, since it last said anything
         self._searched = float("-inf")
         self._secured_failures = 0  # in a row
+        self._not_before = float("-inf")  # after a leave that was the hub's wish
         self._leaving = ""  # why
         self._apart = ""  # why the engineer wants the device on no network
         self._told: JoinNetwork | None = None  # by the engineer: to be joined with as soon as the chip is free
@@ -191,7 +192,13 @@ class Joining:
             return
         self._stop_key(now)
         self._lose_hub(reason)
-        self._back_off(RadioResult(RadioStatus.NO_NETWORK, detail=reason), now)
+        if self.key is not None:
+            self.key.forget_network(reason)
+            self._take_key_events(now)
+        self.state, self._commissioning = JoinState.BACK_OFF, None
+        pause_s = self._join_pause.next()
+        self._wake = self._not_before = now + pause_s
+        self._events.append(LeftNetwork(reason, pause_s))
 
     def radio_lost(self, reason: str, now: float = 0.0) -> None:
         """The radio is gone; ``start`` comes when it is back."""
@@ -219,6 +226,9 @@ class Joining:
         elif self._told is not None:
             self._join_as_told()
         elif not joined and not self._apart and result.status is RadioStatus.NO_NETWORK and self._join_request:
+            if now < self._not_before:  # the chip has reset itself since it was told to leave
+                self.state, self._wake = JoinState.BACK_OFF, self._not_before
+                return
             self._commission(self._join_request, JoinState.JOINING)
         else:
             self._back_off(result, now)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.errors import SettingsError
+from agent.errors import HanError, SettingsError
 from agent.events import format_eui
 from boards.bench.backhaul import Backhaul
 from boards.bench.history import Event
@@ -28,6 +28,8 @@ class Console:
             "set-activation": self._set_activation,
             "notify": self._notify,
             "pause": self._pause,
+            "remove-device": self._remove_device,
+            "permit-device": self._permit_device,
             "update-firmware": self._update_firmware,
             "update-ppmid-firmware": self._update_ppmid_firmware,
             "activate": self._activate,
@@ -123,6 +125,22 @@ class Console:
             raise SettingsError(f"seconds: {seconds!r} is not a number of seconds")
         self._backhaul.hub.ota.paused_until = self._now() + seconds
         return {"seconds": seconds}
+
+    # the network
+
+    def _remove_device(self, request: Event) -> Event:
+        devices, rejoin, keep_out = _devices(request), request.get("rejoin") is True, request.get("keep_out") is True
+        for device in devices:
+            if not self._backhaul.hub.remove(device, rejoin=rejoin, keep_out=keep_out):
+                raise HanError(f"{format_eui(device)}: the hub does not know where this device is")
+        return {"devices": [format_eui(device) for device in devices]}
+
+    def _permit_device(self, request: Event) -> Event:
+        devices = _devices(request)
+        for device in devices:
+            if not self._backhaul.hub.permit(device, self._now()):
+                raise SettingsError(f"{format_eui(device)}: no install code of it in hub.toml's [[devices]]")
+        return {"devices": [format_eui(device) for device in devices]}
 
     # service requests
 

@@ -40,6 +40,7 @@ PERMIT_S = 254  # the longest that R21 allows; renewed while a listed device is 
 PERMIT_RENEW_S = 240.0
 RETRY_S = 10.0  # our choice: after the chip refused to form, or a device did not tell its endpoint
 ENDPOINT_TRIES = 6
+LEAVE_REJOIN = 0x80  # R21 2.4.3.3.5: options of Mgmt_Leave_req
 HELD_FRAMES = 16  # of one device whose EUI is being asked for
 
 
@@ -104,6 +105,31 @@ class Hub:
             self.desk.tell(MessageDown(device_eui, octets, delivered=False, reason="not a device of this hub"))
             return
         self._tunnel(member).send(octets, now)
+
+    def remove(self, eui: int, *, rejoin: bool, keep_out: bool) -> bool:
+        """Tell this device to leave (Mgmt_Leave_req), and to come back at once; False: nobody knows where it is.
+
+        ``keep_out``: it is let in again only after ``permit``.
+        """
+        member = self.members.by_eui.get(eui)
+        if member is None or member.short is None:
+            return False
+        member.kept_out = keep_out
+        options = LEAVE_REJOIN if rejoin else 0
+        self._send_zdo(member.short, zdo.MgmtLeaveReq(eui, options))
+        return True
+
+    def permit(self, eui: int, now: float) -> bool:
+        """Let this device join anew by its install code, as after a factory reset; False: it has none here."""
+        member = self.members.by_eui.get(eui)
+        if member is None or not member.install_code:
+            return False
+        member.kept_out = False
+        self.members.forget_address(member)
+        if self.network is not None:
+            self._permit_code(member)
+            self._permit(now)
+        return True
 
     def notify_all(self, now: float) -> None:
         """Tell every device that is here of the image on offer for it."""
@@ -253,7 +279,7 @@ class Hub:
         self.memory.address(eui, None)
         if eui in self.tunnels:
             self.tunnels[eui].lost()
-        if member.listed:
+        if member.listed and not member.kept_out:
             self._permit_code(member)
             self._permit(now)
 

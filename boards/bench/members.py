@@ -18,6 +18,7 @@ class Member:
     tunnel: bool = True
     authorised: bool = True
     listed: bool = True
+    kept_out: bool = False  # the operator's: not let in again when it has left
     short: int | None = None
     endpoint: int | None = None
     waits_for_key: bool = False  # the Trust Center's: nothing secured would reach it yet

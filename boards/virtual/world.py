@@ -25,10 +25,12 @@ from agent.events import (
     LeaveNetwork,
     LogicalType,
     NetworkInfo,
+    NetworkLost,
     PermitInstallCode,
     PermitJoin,
     PermitLinkKey,
     RadioEvent,
+    RadioLost,
     RadioRequest,
     RadioResult,
     RadioStatus,
@@ -39,7 +41,9 @@ from agent.events import (
 from agent.ports import Node
 
 OK = RadioResult(RadioStatus.OK)
-DEVICE_ANNCE = 0x0013
+DEVICE_ANNCE, MGMT_LEAVE_REQ = 0x0013, 0x0034
+LEAVE_REJOIN = 0x80  # R21 2.4.3.3.5
+LEAVE_DELAY_S = 0.5  # from the answer to a Mgmt_Leave_req to the leave itself
 CAPABILITY_ROUTER = 0x8E  # FFD, mains, receiver on when idle, allocate address
 CHIP_ANSWER_S = 0.002  # a chip's own work, without air
 
@@ -162,6 +166,7 @@ class World:
                 result = OK
             case SetLinkKey():
                 seat.link_keys[request.eui] = request.key
+                seat.install_codes.pop(request.eui, None)  # one key a device: it replaces that of the install code
                 result = OK
             case _:
                 result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
@@ -252,7 +257,23 @@ class World:
             broadcast=request.destination >= 0xFFF8,
         )
         generation = target.generation
+        if request.cluster == MGMT_LEAVE_REQ and request.destination_endpoint == 0:
+            rejoin = bool(request.payload[9] & LEAVE_REJOIN)  # behind sequence number and EUI
+            self._later(LEAVE_DELAY_S, lambda: self._leave_as_told(target, rejoin))
+            return
         self._later(self.latency_s, lambda: self._receive(target, generation, indication))
+
+    def _leave_as_told(self, seat: Seat, rejoin: bool) -> None:
+        """As Z-Stack does: said, forgotten unless it is to rejoin, and the chip resets itself."""
+        if not rejoin:
+            self._say_goodbye(seat)
+            seat.network = None
+            seat.link_keys.clear()
+            self._receive(seat, seat.generation, NetworkLost("the hub told the device to leave"))
+        self._receive(seat, seat.generation, RadioLost("reset"))
+        seat.generation += 1  # what was asked of the chip before is answered to nobody
+        if seat.node:
+            seat.node.start(self.now)
 
     def _receive(self, target: Seat, generation: int, event: RadioEvent) -> None:
         if target.node and target.generation == generation:

@@ -255,6 +255,9 @@ class ZigbeeStack(Protocol):
     def leave(self, rejoin: bool = False) -> None:
         """Send a NWK leave and forget the network. -> left_network"""
 
+    def remove_child(self, eui: int, rejoin: bool = False) -> bool:
+        """Send a child of ours the NWK leave request (3.4.4); False: it is none."""
+
     def data_request(self, handle: int, request: DataRequest) -> None:
         """Send; exactly one data_confirm with ``handle`` follows, unless ``stop`` or a leave comes first."""
 

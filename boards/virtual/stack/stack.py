@@ -125,6 +125,14 @@ class Stack:
 
         self._nwk.send(NwkType.COMMAND, BROADCAST_AWAKE, Leave(rejoin=rejoin).encode(), sent, radius=1)
 
+    def remove_child(self, eui: int, rejoin: bool = False) -> bool:
+        record = self._require_network().neighbours.get(eui)
+        if record is None or record.relation != CHILD:
+            return False
+        octets = Leave(request=True, rejoin=rejoin).encode()
+        self._nwk.send(NwkType.COMMAND, record.short, octets, lambda _status: None, radius=1)
+        return True
+
     def data_request(self, handle: int, request: DataRequest) -> None:
         self._aps.data_request(handle, request)
 

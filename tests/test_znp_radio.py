@@ -14,13 +14,16 @@ from agent.errors import RadioError
 from agent.events import (
     ApsIndication,
     ApsRequest,
+    DeviceLeft,
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
     NetworkInfo,
+    NetworkLost,
     PermitInstallCode,
     PermitJoin,
+    PermitLinkKey,
     RadioEvent,
     RadioLost,
     RadioRequest,
@@ -301,6 +304,62 @@ def test_leaving_forgets_the_network() -> None:
             await device.ok(LeaveNetwork())
             assert not any(isinstance(event, RadioLost) for event in device.events)
             assert (await device.do(RestoreNetwork())).status is RadioStatus.NO_NETWORK
+
+    run(work)
+
+
+def mgmt_leave(destination: int, eui: int, options: int = 0) -> ApsRequest:
+    return ApsRequest(destination, 0, 0, 0, 0x0034, b"\x31" + eui.to_bytes(8, "little") + bytes((options,)))
+
+
+@pytest.mark.parametrize("by_parent", [False, True])
+def test_told_to_leave_by_the_hub_or_by_its_parent(by_parent: bool) -> None:
+    """Mgmt_Leave_req to the device itself, and to its parent, which then sends the NWK leave request."""
+
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            info = await join(hub, device)
+            await hub.ok(mgmt_leave(0 if by_parent else info.short_address, DEVICE_EUI))
+            assert await device.wait_for(lambda e: isinstance(e, NetworkLost))
+            assert await device.wait_for(lambda e: isinstance(e, RadioLost)) == RadioLost("reset")
+            assert await hub.wait_for(lambda e: isinstance(e, DeviceLeft)) == DeviceLeft(DEVICE_EUI)
+            await device.open()
+            assert (await device.do(RestoreNetwork())).status is RadioStatus.NO_NETWORK
+
+    run(work)
+
+
+def test_told_to_leave_and_rejoin_it_keeps_its_network() -> None:
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            info = await join(hub, device)
+            await hub.ok(mgmt_leave(info.short_address, DEVICE_EUI, 0x80))
+            assert await device.wait_for(lambda e: isinstance(e, RadioLost)) == RadioLost("reset")
+            assert not any(isinstance(event, NetworkLost) for event in device.events)
+            await device.open()
+            assert (await device.ok(RestoreNetwork())).network == info
+            await exchange(hub, device, info.short_address, b"still a member")
+            assert not any(isinstance(event, DeviceLeft) for event in hub.events)
+
+    run(work)
+
+
+def test_in_another_trust_centers_place_by_a_key_under_the_same_extended_pan_id() -> None:
+    """What a Trust Center swap-out asks of a chip: a pre-shared key for a member, and one to join by."""
+    swapped, extended = bytes(range(100, 116)), 0x02DB0000000000AA
+
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            await hub.ok(FormNetwork(channel=15, extended_pan_id=extended))
+            await hub.ok(PermitLinkKey(DEVICE_EUI, swapped))
+            await hub.ok(PermitJoin(120))
+            wrong = JoinNetwork(b"", (15,), extended_pan_id=extended, link_key=bytes(16))
+            assert (await device.do(wrong)).status is RadioStatus.KEY_EXCHANGE_FAILED
+            right = JoinNetwork(b"", (15,), extended_pan_id=extended, link_key=swapped)
+            joined = (await device.ok(right)).network
+            assert joined is not None
+            assert joined.extended_pan_id == extended
+            await exchange(hub, device, joined.short_address, b"under the new network key")
 
     run(work)
 

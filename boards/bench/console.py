@@ -14,6 +14,9 @@ from boards.bench.offers import load_offer
 from boards.bench.report import Request
 from boards.bench.settings import ZIGBEE_EPOCH, ImageOffer, parse_activation, parse_eui, parse_utc
 
+CHANNELS = range(11, 27)
+PAN_IDS = range(1, 0xFFFF)
+
 
 class Console:
     """``dispatch(request)`` answers one request; ``now()`` is the driver's clock."""
@@ -28,6 +31,7 @@ class Console:
             "set-activation": self._set_activation,
             "notify": self._notify,
             "pause": self._pause,
+            "move-network": self._move_network,
             "update-firmware": self._update_firmware,
             "update-ppmid-firmware": self._update_ppmid_firmware,
             "activate": self._activate,
@@ -124,6 +128,13 @@ class Console:
         self._backhaul.hub.ota.paused_until = self._now() + seconds
         return {"seconds": seconds}
 
+    def _move_network(self, request: Event) -> Event:
+        channel = _whole(request, "channel", CHANNELS)
+        pan_id = None if request.get("pan_id") is None else _whole(request, "pan_id", PAN_IDS)
+        if not self._backhaul.hub.move_network(channel, pan_id, self._now()):
+            raise SettingsError("move-network: the hub is on no network yet; wait for its network-up")
+        return {"channel": channel}
+
     # service requests
 
     def _update_firmware(self, request: Event) -> Event:
@@ -170,6 +181,13 @@ def _text(request: Event, key: str) -> str:
     value = request.get(key)
     if not isinstance(value, str) or not value:
         raise SettingsError(f"{key}: is missing, or not text")
+    return value
+
+
+def _whole(request: Event, key: str, allowed: range) -> int:
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
+        raise SettingsError(f"{key}: {value!r} is not a whole number from {allowed.start} to {allowed.stop - 1}")
     return value
 
 

@@ -1,8 +1,8 @@
 """The payload: a reproducible zipapp of the code that runs on the device.
 
 Same input, same octets: fixed dates and permissions, sorted names, one compression (of one zlib: another zlib may
-compress otherwise). Sources only, since every octet crosses the air, and byte code beside them makes about three times
-as many; ``han-agent image build`` prints the size.
+compress otherwise). Sources only, and without their docstrings and comments, since every octet crosses the air;
+``han-agent image build`` prints the size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import agent
 from agent.errors import FormatError, SettingsError
 from agent.image.version import Version
+from flash.payload_source import strip_words
 
 MAXIMUM_PAYLOAD_OCTETS = 256 * 1024  # our choice: about four minutes at the best speed of the medium
 PAYLOAD_FACTS = "agent/payload.json"
@@ -67,11 +68,15 @@ def default_source() -> Path:
 
 
 def build_payload(version: Version, *, source: Path | None = None, base_abi: str = "") -> bytes:
-    """The zipapp. Raises SettingsError when ``source`` does not hold the agent or the payload is too large."""
+    """The zipapp.
+
+    Raises SettingsError when ``source`` does not hold the agent or the payload is too large, FormatError for a module
+    that is no Python.
+    """
     folder = source or default_source()
     if not (folder / "agent" / "main.py").is_file():
         raise SettingsError(f"{folder}: no agent/main.py in it; name the directory of the agent's source with --source")
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _find_files(folder)}
+    files = {path.relative_to(folder).as_posix(): _read(path) for path in _find_files(folder)}
     files["__main__.py"] = MAIN.encode()
     files[PAYLOAD_FACTS] = _facts(version, base_abi)
     octets = _zip(files)
@@ -108,6 +113,16 @@ def _find_files(folder: Path) -> Iterator[Path]:
             excluded = any(relative == name or relative.startswith(name + "/") for name in EXCLUDED)
             if path.is_file() and path.suffix in SUFFIXES and not excluded:
                 yield path
+
+
+def _read(path: Path) -> bytes:
+    octets = path.read_bytes()
+    if path.suffix != ".py":
+        return octets
+    try:
+        return strip_words(octets.decode(), str(path)).encode()
+    except UnicodeDecodeError as error:
+        raise FormatError(str(path), error.start, "is not UTF-8") from None
 
 
 def _facts(version: Version, base_abi: str) -> bytes:

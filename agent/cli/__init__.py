@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import sys
 
 from agent.errors import EXIT_USAGE, HanError
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of ``han-agent``. Returns the exit code; HanError becomes one line on standard error."""
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="han-agent", description="Firmware agent for a GB smart metering HAN.")
+    parser.add_argument("--version", action="version", version=f"han-agent {_version()}")
     groups = parser.add_subparsers(dest="group", metavar="COMMAND", required=True)
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name, (module, help_line) in GROUPS.items():
@@ -57,3 +59,10 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return EXIT_USAGE
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("han-agent")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"

@@ -31,13 +31,14 @@ from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.reports import Parties, Reports
 from agent.update.staging import SupplierCheck
+from agent.update.trial import SelfTest, TrialLimits
 from agent.zigbee.cbke.ecqv import Credentials
 from agent.zigbee.cbke.hub_key import HeldKey, HubKey
 from agent.zigbee.cbke.key_files import SUITES, load_credentials
 from agent.zigbee.cbke.machine import KeyEstablishment
 from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_basic, describe_endpoint
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointOptions
-from agent.zigbee.joining import Joining
+from agent.zigbee.joining import Joining, JoinState
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
 from agent.zigbee.time_cluster import HubClock
@@ -71,8 +72,10 @@ def build_device(base: Base) -> Device:
     parties = Parties(eui, authority.acb if authority else 0, (authority and authority.supplier) or 0)
     reports = Reports(journal, keys, parties, is_hcalcs=is_hcalcs)
     update = UpdateMachine(journal, base.slots, reports, base.running, _policy(base, keys, parties), base.rng)
+    endpoint = _endpoint(base, update)
+    update.self_tests = _self_tests(base, endpoint.joining)
     parts = Parts(
-        endpoint=_endpoint(base, update),
+        endpoint=endpoint,
         update=update,
         orders=Orders(journal, reports, update, base.running.version),
         outbox=Outbox(journal, settings.tunnel.alert_retry_s),
@@ -97,6 +100,29 @@ def _authority(settings: Settings, keys: KeyStore) -> Authority | None:
     return authority
 
 
+def _self_tests(base: Base, joining: Joining) -> tuple[SelfTest, ...]:
+    """What a trial must pass before it is confirmed: whatever the next update of this device stands on."""
+    settings, running = base.settings, base.running
+
+    def radio() -> str:
+        return "the radio is not there" if joining.state is JoinState.DOWN else ""
+
+    def journal() -> str:
+        base.journal.prove_writable()
+        return ""
+
+    def keys() -> str:
+        _authority(settings, KeyStore.load(settings.storage.keys))
+        key_credentials(settings)
+        return ""
+
+    def slot() -> str:
+        whole = base.slots.holds(running.slot, running.image_hash)
+        return "" if whole else f"slot {running.slot} does not hold the image that runs"
+
+    return tuple(SelfTest(check.__name__, check) for check in (radio, journal, keys, slot))
+
+
 def _policy(base: Base, keys: KeyStore, parties: Parties) -> Policy:
     settings = base.settings
     is_hcalcs = settings.role == "hcalcs"
@@ -117,8 +143,7 @@ def _policy(base: Base, keys: KeyStore, parties: Parties) -> Policy:
         requirements=requirements,
         checkpoint_octets=settings.ota.checkpoint_octets,
         by_command_only=is_hcalcs,
-        minimum_uptime_s=settings.health.minimum_uptime_s,
-        trial_limit_s=settings.health.limit_s,
+        trial=TrialLimits(settings.health.minimum_uptime_s, settings.health.limit_s, settings.health.max_silence_s),
         supplier_check=_supplier_check(settings, keys, parties.supplier) if is_hcalcs else None,
     )
 
@@ -154,7 +179,8 @@ def build_joining(settings: Settings, journal: Journal, clock: HubClock, rng: ra
     radio = settings.radio
     request = InstallCodes(radio, journal).request()
     key = _hub_key(settings, journal, rng)
-    return Joining(request, radio.profile, LOGICAL_TYPES[radio.logical_type], clock, key)
+    channels = request.channels if request else tuple(radio.channels)
+    return Joining(request, radio.profile, LOGICAL_TYPES[radio.logical_type], clock, key, channels)
 
 
 def _hub_key(settings: Settings, journal: Journal, rng: random.Random) -> HubKey | None:

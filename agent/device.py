@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol, get_args
 
 from agent.diary import Diary
-from agent.errors import FormatError, RadioError
-from agent.events import RadioEvent, RadioRequest, RadioResult, format_eui
+from agent.errors import FormatError, RadioError, StorageError
+from agent.events import RadioEvent, RadioLost, RadioRequest, RadioResult, format_eui
 from agent.gbcs.assembler import MessageAssembler
 from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
@@ -32,6 +33,7 @@ from agent.update.states import State
 from agent.zigbee import joining, ota_events, tunnel_server
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointEvent
 from agent.zigbee.ota_messages import ImageFound
+from agent.zigbee.whereabouts import AddressChanged, NetworkSought, describe
 from agent.zigbee.zcl import ZclStatus
 
 UNIX_TIME_OF_ZIGBEE_EPOCH = 946_684_800
@@ -92,6 +94,7 @@ class Device:
         self._hub_time_known = False
         self._started = False
         self._hub_answers = False
+        self._told = ""  # to the event log, of the network
         self.restart = ""
 
     @property
@@ -126,6 +129,8 @@ class Device:
         """Something came up from the radio."""
         self._diary.heard(event)
         self._endpoint.receive(event, now)
+        if isinstance(event, RadioLost):
+            self._update.hub_sought(is_off=False, now=now)
         self._settle(now)
 
     def handle_timer(self, now: float) -> None:
@@ -188,7 +193,24 @@ class Device:
                 self._hub_answers = False
             name, facts = told(event)
             self._log(name, **facts)
+            self._network_news(event, now)
         self._diary.note(event, self._utc(now))
+
+    def _network_news(self, event: EndpointEvent, now: float) -> None:
+        """What the trial and the event log must know of where the network is; the log has each thing once."""
+        if isinstance(event, NetworkSought | joining.HubFound):
+            self._update.hub_sought(is_off=isinstance(event, NetworkSought) and event.hub_is_off, now=now)
+        news = ""
+        if isinstance(event, NetworkSought):
+            news = f"network sought: {event.detail}"
+        elif isinstance(event, AddressChanged):
+            news = f"address 0x{event.network.short_address:04X} now: {event.reason}"
+        elif isinstance(event, joining.HubFound):
+            self._told = ""
+        if news and news != self._told:
+            self._told = news
+            with suppress(StorageError):
+                self._journal.log(LoggedEvent("event", self._utc(now), 0, news, self._update.record.update_id))
 
     def cancel_update(self, reason: str, now: float) -> tuple[Record, bool]:
         """The engineer drops a transfer or a pending image: the update as it was, and whether it was dropped."""
@@ -206,7 +228,7 @@ class Device:
         if network.state is joining.JoinState.DOWN:
             raise RadioError("the radio is not there: plug it in, or correct radio.path")
         if network.state in joining.ON_A_NETWORK and network.network is not None:
-            return f"the device is on a network: {network.network.where()}; han-agent leave first"
+            return f"the device is on a network: {describe(network.network)}; han-agent leave first"
         request = self._codes.request_for(code, channels)
         if request is None:
             return "no install code is known: give one with --install-code"

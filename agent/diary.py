@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from agent.errors import StorageError
-from agent.events import COORDINATOR, ApsIndication, RadioEvent, format_eui
+from agent.events import COORDINATOR, ApsIndication, NetworkInfo, RadioEvent, format_eui
 from agent.update.facts import FactName, Facts
-from agent.zigbee import joining
+from agent.zigbee import joining, whereabouts
 from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import EndpointEvent
 from agent.zigbee.peer import Peer
@@ -34,6 +34,10 @@ class Diary:
                 self._facts.note(FactName.JOINING, utc, status=status.value, detail=detail, retry_s=retry_s)
             case joining.HubFound(peer):
                 self._hub_found(peer, utc)
+            case whereabouts.NetworkSought(sight, detail):
+                self._facts.note(FactName.SOUGHT, utc, sight=sight.value, detail=detail)
+            case whereabouts.AddressChanged(network, _):
+                self._network(network, "the chip's own doing", utc)
             case joining.HubLost(reason):
                 self._facts.note(FactName.HUB_LOST, utc, reason=reason)
             case joining.HubAnswered(hub_utc):
@@ -50,7 +54,10 @@ class Diary:
                 pass
 
     def _network_up(self, event: joining.NetworkUp, utc: int) -> None:
-        network = event.network
+        self._network(event.network, "join" if event.joined else "restore", utc)
+        self._forget(FactName.JOINING)
+
+    def _network(self, network: NetworkInfo, by: str, utc: int) -> None:
         self._facts.note(
             FactName.NETWORK,
             utc,
@@ -59,9 +66,8 @@ class Diary:
             extended_pan_id=format_eui(network.extended_pan_id),
             short_address=f"0x{network.short_address:04X}",
             logical_type=network.logical_type.name.lower(),
-            by="join" if event.joined else "restore",
+            by=by,
         )
-        self._forget(FactName.JOINING)
 
     def _hub_found(self, peer: Peer, utc: int) -> None:
         self._facts.note(
@@ -72,6 +78,7 @@ class Diary:
             endpoint=peer.endpoint,
         )
         self._forget(FactName.HUB_LOST)
+        self._forget(FactName.SOUGHT)
 
     def _forget(self, name: FactName) -> None:
         with suppress(StorageError):

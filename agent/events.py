@@ -66,10 +66,6 @@ class NetworkInfo:
     channel: int
     logical_type: LogicalType
 
-    def where(self) -> str:
-        """Which network, as people write it."""
-        return f"channel {self.channel}, PAN 0x{self.pan_id:04X}"
-
 
 @dataclass(frozen=True, slots=True)
 class FormNetwork:
@@ -97,6 +93,26 @@ class JoinNetwork:
 @dataclass(frozen=True, slots=True)
 class RestoreNetwork:
     """Come back to the network that the chip's NV remembers. NO_NETWORK when it remembers none."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverNetworks:
+    """Active scan of these channels; the result has the beacons. Takes the chip off its network, which stays in NV:
+    RestoreNetwork or MoveNetwork comes next.
+
+    ``duration``: ScanDuration of IEEE 802.15.4; a channel is listened to for 15.36 ms * (2**duration + 1).
+    """
+
+    channels: tuple[int, ...]
+    duration: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MoveNetwork:
+    """Go on with the network in NV on another channel or PAN id: same extended PAN id, keys, counters, address."""
+
+    channel: int
+    pan_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +153,9 @@ class SetLinkKey:
 
 
 RadioRequest = (
-    ApsRequest
-    | FormNetwork
-    | JoinNetwork
-    | RestoreNetwork
-    | LeaveNetwork
-    | PermitJoin
-    | PermitInstallCode
-    | PermitLinkKey
-    | SetLinkKey
-)
+    ApsRequest | FormNetwork | JoinNetwork | RestoreNetwork | DiscoverNetworks | MoveNetwork | LeaveNetwork
+    | PermitJoin | PermitInstallCode | PermitLinkKey | SetLinkKey
+)  # fmt: skip
 
 
 class RadioStatus(Enum):
@@ -156,6 +165,7 @@ class RadioStatus(Enum):
     NOT_ACKNOWLEDGED = "not acknowledged"  # MAC no ack (0xE9) or APS no ack (0xB7): may or may not have arrived
     NO_ROUTE = "no route"
     NO_NETWORK = "no network found"
+    NOT_TAKEN_BACK = "the network does not take the device back"  # it is in NV; no parent answers the rejoin
     KEY_EXCHANGE_FAILED = "key exchange failed"
     REFUSED = "refused by the chip"
     TIMEOUT = "the chip did not answer"
@@ -163,12 +173,30 @@ class RadioStatus(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Beacon:
+    """One router or coordinator heard by DiscoverNetworks. ``sender``: its short address, 0 for the coordinator."""
+
+    channel: int
+    pan_id: int
+    extended_pan_id: int
+    sender: int
+    permits_joining: bool
+    link_quality: int
+    stack_profile: int = 2  # ZigBee PRO
+    update_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RadioResult:
-    """The outcome of one RadioRequest. ``network`` is set by Form, Join and Restore when they succeed."""
+    """The outcome of one RadioRequest. ``network`` is set by Form, Join, Restore and Move when they succeed.
+
+    With NOT_TAKEN_BACK it is the network in NV, which the device is not on.
+    """
 
     status: RadioStatus
     network: NetworkInfo | None = None
     detail: str = ""
+    beacons: tuple[Beacon, ...] = ()  # of DiscoverNetworks
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +204,13 @@ class NetworkLost:
     """The chip reports that it is on no network any more (left, removed, orphaned)."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """Still on the network, but the chip has another short address, channel or PAN id now."""
+
+    network: NetworkInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,4 +227,4 @@ class DeviceLeft:
     eui: int
 
 
-RadioEvent = ApsIndication | NetworkLost | DeviceLeft | RadioLost
+RadioEvent = ApsIndication | NetworkLost | NetworkChanged | DeviceLeft | RadioLost

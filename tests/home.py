@@ -26,7 +26,15 @@ from agent.gbcs.keystore import KeyStore
 from agent.image.ota_form import Form
 from agent.image.version import Version
 from agent.ports import Relay
-from agent.settings import ImageSettings, OtaSettings, RadioSettings, Settings, StorageSettings, TunnelSettings
+from agent.settings import (
+    HealthSettings,
+    ImageSettings,
+    OtaSettings,
+    RadioSettings,
+    Settings,
+    StorageSettings,
+    TunnelSettings,
+)
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal
 from agent.zigbee.cbke.ecqv import Credentials
@@ -92,6 +100,8 @@ class Home:
     ota: OtaSettings = field(default_factory=OtaSettings)
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    logical_type: str = "router"
     log: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     disk: Disk = field(default_factory=Disk)
     on_disk: bool = False  # the journal too: see ``Rig``
@@ -100,7 +110,7 @@ class Home:
 
     def __post_init__(self) -> None:
         self.identity = identity(self.role)
-        self.world = World(self.seed, loss=self.loss)
+        self.world = self.make_world()
         form = Form.GB_HCALCS if self.role == "hcalcs" else Form.GB_PPMID
         self.rig = Rig(by_command_only=self.role == "hcalcs", form=form, disk=self.disk, on_disk=self.on_disk)
         self.told: list[object] = []
@@ -108,6 +118,10 @@ class Home:
         self._start_hub()
         if self.starts_on:
             self.power_up()
+
+    def make_world(self) -> World:
+        """The air and its chips."""
+        return World(self.seed, loss=self.loss)
 
     # --- the hub's side -----------------------------------------------------------------------------------------------
 
@@ -138,6 +152,16 @@ class Home:
         """The hub's program ends and starts anew; its chip keeps its network and keys, its folder what it knew."""
         self.world.detach(HUB_EUI)
         self.hub_memory = parse_memory(self.hub_memory.text(), "in the hub's folder")
+        self._start_hub()
+
+    def hub_off(self) -> None:
+        """Hub and chip without power: nobody hears of it any more, its beacons included."""
+        self.world.detach(HUB_EUI)
+        self.world.blocked.add(HUB_EUI)
+
+    def hub_on(self) -> None:
+        """And back, with its network."""
+        self.world.blocked.discard(HUB_EUI)
         self._start_hub()
 
     def _utc(self, now: float) -> int:
@@ -220,7 +244,10 @@ class Home:
             role=self.role,
             eui=f"{DEVICE_EUI:016X}",
             radio=RadioSettings(
-                path="in process", install_code=self.identity.install_code.hex(), key_establishment=self.keys
+                path="in process",
+                install_code=self.identity.install_code.hex(),
+                key_establishment=self.keys,
+                logical_type=self.logical_type,
             ),
             image=ImageSettings(
                 manufacturer_code=HEADER.manufacturer_code,
@@ -234,6 +261,7 @@ class Home:
             ),
             ota=self.ota,
             tunnel=self.tunnel,
+            health=self.health,
         )
 
     def _log(self, event: str, /, **facts: object) -> None:

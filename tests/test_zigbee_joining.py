@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from agent.events import (
     ApsRequest,
+    Beacon,
+    DiscoverNetworks,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
+    MoveNetwork,
     NetworkInfo,
     RadioRequest,
     RadioResult,
@@ -34,6 +37,7 @@ from agent.zigbee.joining import (
 )
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
 from agent.zigbee.time_cluster import HubClock
+from agent.zigbee.whereabouts import AddressChanged, NetworkSought, Sight, ranges
 
 EUI, HUB_EUI = 0x0011223344556677, 0xAABBCCDDEEFF0011
 NETWORK = NetworkInfo(EUI, 0x1234, 0xABCD, 0x99, 15, LogicalType.ROUTER)
@@ -44,6 +48,16 @@ MATCH = zdo.MatchDescReq(0, 0x0109, (0x19,), ())
 IEEE = zdo.IeeeAddrReq(0)
 OK = RadioResult(RadioStatus.OK, NETWORK)
 NONE = RadioResult(RadioStatus.NO_NETWORK)
+DISCOVER = DiscoverNetworks(tuple(range(11, 27)))
+NOT_TAKEN_BACK = RadioResult(RadioStatus.NOT_TAKEN_BACK, NETWORK, "no parent answers")
+
+
+def beacon(channel: int = 15, pan_id: int = 0xABCD, sender: int = 0, network: int = 0x99, lqi: int = 200) -> Beacon:
+    return Beacon(channel, pan_id, network, sender, permits_joining=False, link_quality=lqi)
+
+
+def heard(*beacons: Beacon) -> RadioResult:
+    return RadioResult(RadioStatus.OK, beacons=beacons)
 
 
 class Lab:
@@ -94,6 +108,17 @@ class Lab:
         assert deadline is not None
         passed, self.now = deadline - self.now, deadline
         self.joining.handle_timer(self.now)
+        return passed
+
+    def silence(self, shown: RadioResult, back: RadioResult = OK) -> float:
+        """To the end of the next search that nobody answers; a discovery before it shows ``shown``."""
+        passed = self.next()
+        if self.joining.state is JoinState.DISCOVERING:
+            assert self.asked() == [DISCOVER]
+            self.done(shown)
+            assert self.asked() == [RestoreNetwork()]
+            self.done(back)
+        assert self.asked() == [IEEE, MATCH]
         return passed
 
     def online(self) -> Lab:
@@ -294,9 +319,9 @@ def test_a_hub_that_speaks_is_looked_for_at_once() -> None:
     lab.joining.start(lab.now)
     lab.asked()
     lab.done(OK)
-    for _ in range(8):
-        lab.next()
     lab.asked()
+    for _ in range(8):
+        lab.silence(heard())
     lab.now += 100
     lab.joining.heard(0x4321, lab.now)
     assert lab.asked() == []
@@ -407,7 +432,140 @@ def test_radio_lost_waits_for_the_start() -> None:
     assert lab.asked() == [RestoreNetwork()]
 
 
-RESULTS = st.builds(RadioResult, st.sampled_from(RadioStatus), st.none() | st.just(NETWORK))
+def test_a_hub_that_is_gone_for_hours_is_sought_ever_more_slowly_up_to_once_an_hour() -> None:
+    lab = Lab().online()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.asked()
+    lab.events()
+    pauses = [lab.silence(heard(beacon(network=0x77))) for _ in range(14)]
+    assert pauses[:4] == [5, 10, 20, 40]
+    assert pauses[-2:] == [3600, 3600]
+    told = lab.events()
+    absent = NetworkSought(Sight.ABSENT, "no beacon of our network 0000000000000099 on channels 11-26")
+    assert told == [absent] * 13, "no other news: on the network it is, all the time"
+    assert absent.hub_is_off
+    # and it is back
+    lab.next()
+    lab.asked()
+    lab.done(heard(beacon()))
+    lab.asked()
+    lab.done(OK)
+    lab.asked()
+    lab.zdo(zdo.MatchDescRsp(0, 0, (8,)))
+    assert lab.joining.state is JoinState.ONLINE
+
+
+def test_a_network_on_another_channel_and_pan_is_followed_without_joining() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.next()
+    lab.next()
+    lab.asked()
+    lab.events()
+    old_member, new_member = beacon(sender=0x7777, lqi=255), beacon(25, 0x1111, 0x5555, lqi=250)
+    lab.done(heard(old_member, beacon(network=0x77), new_member, beacon(25, 0x1111)))
+    (sought,) = lab.events()
+    assert isinstance(sought, NetworkSought)
+    assert sought.sight is Sight.MOVED
+    assert "is heard on channel 25, PAN 0x1111: it was on channel 15, PAN 0xABCD" in sought.detail
+    assert not sought.hub_is_off
+    assert lab.asked() == [MoveNetwork(25, 0x1111)]
+    there = NetworkInfo(EUI, 0x1234, 0x1111, 0x99, 25, LogicalType.ROUTER)
+    lab.done(RadioResult(RadioStatus.OK, there))
+    assert lab.events() == [NetworkUp(there, joined=False)]
+    assert lab.asked() == [ANNOUNCE, IEEE, MATCH]
+    assert lab.next() == 5, "a fresh start"
+
+
+def test_a_hub_that_is_heard_but_silent_and_members_without_their_hub_are_told_apart() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.asked()
+    lab.events()
+    lab.silence(heard())  # a second search, before any discovery
+    for shown in (heard(beacon(sender=0x7777)), heard(beacon()), RadioResult(RadioStatus.TIMEOUT)):
+        lab.silence(shown)
+    sights = [(told.sight, told.hub_is_off) for told in lab.events() if isinstance(told, NetworkSought)]
+    assert sights == [
+        (Sight.HUB_ABSENT, True),
+        (Sight.HERE, False),
+        (Sight.UNKNOWN, False),
+    ]
+
+
+def test_an_end_device_that_is_not_taken_back_says_why_and_never_joins_anew() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    pauses = []
+    for _ in range(13):
+        lab.done(NOT_TAKEN_BACK)
+        assert lab.asked() == [DISCOVER], "joining would cost the network in NV and its keys"
+        lab.done(heard(beacon()))
+        assert lab.asked() == []
+        pauses.append(lab.next())
+        assert lab.asked() == [RestoreNetwork()]
+    assert pauses[:3] == [5, 10, 20]
+    assert pauses[-1] == 3600
+    sought, failed = lab.events()[:2]
+    words = "our network 0000000000000099 is heard on channel 15, PAN 0xABCD, but does not take us: no parent answers"
+    assert sought == NetworkSought(Sight.HERE, words)
+    assert failed == JoinFailed(RadioStatus.NOT_TAKEN_BACK, words, 5.0)
+
+
+def test_a_network_that_moved_and_does_not_take_us_there() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(NOT_TAKEN_BACK)
+    lab.asked()
+    lab.done(heard(beacon(20)))
+    assert lab.asked() == [MoveNetwork(20, 0xABCD)]
+    lab.done(NOT_TAKEN_BACK)
+    failed = lab.events()[-1]
+    assert isinstance(failed, JoinFailed)
+    assert "is heard on channel 20" in failed.detail
+    assert failed.detail.endswith("it does not take us: no parent answers")
+    lab.next()
+    assert lab.asked() == [RestoreNetwork()]
+    lab.done(OK)
+    assert lab.events() == [NetworkUp(NETWORK, joined=False)]
+
+
+def test_another_short_address_is_announced_and_its_reason_told() -> None:
+    lab = Lab().online()
+    lab.zdo(zdo.DeviceAnnce(0x1234, 0x5555, 0x8E), source=0x1234)
+    new = NetworkInfo(EUI, 0x4321, 0xABCD, 0x99, 15, LogicalType.ROUTER)
+    lab.joining.network_changed(new, lab.now)
+    assert lab.events() == [AddressChanged(new, "short address conflict with 0000000000005555")]
+    assert lab.asked() == [zdo.DeviceAnnce(0x4321, EUI, 0x8E)]
+    elsewhere = NetworkInfo(EUI, 0x4321, 0xABCD, 0x99, 25, LogicalType.ROUTER)
+    lab.joining.network_changed(elsewhere, lab.now)
+    assert lab.events() == [AddressChanged(elsewhere, "the network went to channel 25, PAN 0xABCD")]
+    lab.joining.network_changed(elsewhere, lab.now)
+    assert lab.events() == []
+    assert lab.joining.state is JoinState.ONLINE
+
+
+def test_channels_in_words() -> None:
+    assert ranges((26, 11, 12, 13, 20)) == "11-13, 20, 26"
+
+
+BEACONS = st.builds(
+    beacon, st.sampled_from([15, 20]), st.sampled_from([0xABCD, 1]), st.sampled_from([0, 7]), st.sampled_from([0x99, 1])
+)
+RESULTS = st.builds(
+    RadioResult,
+    st.sampled_from(RadioStatus),
+    st.none() | st.just(NETWORK),
+    beacons=st.lists(BEACONS, max_size=3).map(tuple),
+)
 STEPS: st.SearchStrategy[Callable[[Lab], object]] = st.one_of(
     st.builds(lambda result: lambda lab: lab.done(result), RESULTS),
     st.builds(lambda ends: lambda lab: lab.zdo(zdo.MatchDescRsp(0, 0, tuple(ends))), st.lists(st.integers(1, 240))),
@@ -419,6 +577,7 @@ STEPS: st.SearchStrategy[Callable[[Lab], object]] = st.one_of(
     st.just(lambda lab: lab.joining.network_lost("lost", lab.now)),
     st.just(lambda lab: lab.joining.radio_lost("lost")),
     st.just(lambda lab: lab.joining.heard(0, lab.now)),
+    st.just(lambda lab: lab.joining.network_changed(NETWORK, lab.now)),
     st.just(lambda lab: lab.next() if lab.joining.next_deadline() is not None else None),
 )
 

@@ -76,7 +76,12 @@ class FirmwareSlots:
     def facts(self, slot: str) -> SlotFacts:
         """Boot state of a slot."""
         record = self._control.status().slots[Slot[slot]]
-        return SlotFacts(record.state is SlotState.BAD, record.state is SlotState.CONFIRMED, record.reason.name.lower())
+        return SlotFacts(
+            record.state is SlotState.BAD,
+            record.state is SlotState.CONFIRMED,
+            record.reason.name.lower(),
+            unhealthy=record.reason is EndReason.UNHEALTHY,
+        )
 
     def holds(self, slot: str, image_hash: bytes) -> bool:
         """Whether the boot state has this image as whole in the slot, and the slot still holds it."""

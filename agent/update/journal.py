@@ -11,9 +11,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from agent.errors import StorageError
 from agent.image.version import Version
 from agent.update.database import Database
-from agent.update.facts import Facts
+from agent.update.facts import FactName, Facts
 from agent.update.states import State, allowed
 
 COUNTER_STEP_BITS = 20  # a new journal starts its counter at (wall-clock seconds << 20): above all that was used before
@@ -163,6 +164,24 @@ class Journal:
     def set_failed_version(self, file_version: int) -> None:
         """Call it inside the transaction that reports the failure."""
         self.set_counter("failed version", file_version)
+
+    def note_trial_failure(self, update_id: str, version: Version, reason: str) -> None:
+        """For the program that takes over: why this one gave its trial up. Left out where the medium takes nothing."""
+        utc = self._wall_clock()
+        self.facts.note(FactName.TRIAL_FAILED, utc, update_id=update_id, version=str(version), reason=reason)
+
+    def trial_failure(self, update_id: str) -> str:
+        """Why the trial of this update was given up, empty where nobody noted it."""
+        fact = self.facts.read(FactName.TRIAL_FAILED)
+        return str(fact.values.get("reason")) if fact and fact.values.get("update_id") == update_id else ""
+
+    def prove_writable(self) -> None:
+        """Write and read back. Raises StorageError."""
+        utc = int(self._wall_clock())
+        self.facts.record(FactName.SELF_TESTED, utc)
+        fact = self.facts.read(FactName.SELF_TESTED)
+        if fact is None or fact.utc != utc:
+            raise StorageError("the journal does not keep what is written to it; check the medium")
 
     # --- reports ----------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from agent.events import (
     ApsIndication,
     ApsRequest,
     DeviceLeft,
+    NetworkChanged,
     NetworkLost,
     RadioEvent,
     RadioLost,
@@ -33,7 +34,7 @@ from agent.zigbee.foundation import DefaultResponse, ReadAttributesResponse, Typ
 from agent.zigbee.joining import HubFound, HubLost, JoinEvent, Joining
 from agent.zigbee.ota_attributes import read_attributes
 from agent.zigbee.ota_client import OtaClient
-from agent.zigbee.ota_events import OtaEvent
+from agent.zigbee.ota_events import SERVER_SILENT, OtaEvent, TransferPaused
 from agent.zigbee.peer import OutgoingZcl, Peer
 from agent.zigbee.servers import REVISION_1, BasicInfo, Identify, answer_foundation
 from agent.zigbee.tunnel_messages import ATTRIBUTE_CLOSE_TIMEOUT
@@ -108,6 +109,8 @@ class DeviceEndpoint:
         """Something came up from the radio."""
         if isinstance(event, NetworkLost):
             self.joining.network_lost(event.reason, now)
+        elif isinstance(event, NetworkChanged):
+            self.joining.network_changed(event.network, now)
         elif isinstance(event, RadioLost):
             self._radio_lost(event, now)
         elif isinstance(event, DeviceLeft):
@@ -317,6 +320,8 @@ class DeviceEndpoint:
                 self._put(self._wrap(frame), partial(_report, machine, handle))
         for next_event in (self.ota.next_event, self.tunnel.next_event):
             while (said := next_event()) is not None:
+                if isinstance(said, TransferPaused) and said.reason == SERVER_SILENT:
+                    self.joining.doubt(now)
                 self._events.append(said)
 
     def _wrap(self, frame: OutgoingZcl) -> ApsRequest:
@@ -347,13 +352,15 @@ class DeviceEndpoint:
     def _put(self, request: RadioRequest, done: Done) -> None:
         handle = self._next_handle
         self._next_handle += 1
-        if isinstance(request, ApsRequest) and request.aps_security and request.destination == COORDINATOR:
-            done = partial(self._secured_done, done)
+        if isinstance(request, ApsRequest) and request.destination == COORDINATOR:
+            done = partial(self._hub_done, done, secured=request.aps_security)
         self._done[handle] = done
         self._requests.append((handle, request))
 
-    def _secured_done(self, done: Done, result: RadioResult, now: float) -> None:
-        self.joining.secured_sent(result.status, now)
+    def _hub_done(self, done: Done, result: RadioResult, now: float, *, secured: bool) -> None:
+        self.joining.hub_sent(result.status, now)
+        if secured:
+            self.joining.secured_sent(result.status, now)
         done(result, now)
 
 

@@ -3,17 +3,21 @@
 ::
 
     DOWN --start--> RESTORING --no network--> JOINING --ok--> SEARCHING --found--> ONLINE
-                        ^  '-----ok------------------------------^ ^ |  ^--silent----'
-                        |                                    made| '-|----key rejected
-                        |                                        KEYING (while no key is held for this hub)
-                        '-- BACK_OFF <-- failures, network lost    '--unknown issuer--> LEAVING --> BACK_OFF (an hour)
+                     ^  ^ |'-----ok------------------------------^ ^ |  ^--silent----'
+                     |  | |                                  made| '-|----key rejected
+                     |  | |                                      KEYING (while no key is held for this hub)
+                     |  '-+-- BACK_OFF <-- failures, network lost    '--unknown issuer--> LEAVING --> BACK_OFF (an hour)
+                     |    |
+                     |    '--not taken back--> DISCOVERING <--two searches without any answer-- SEARCHING
+                     '--heard where we are, or not at all--' '--heard elsewhere--> MOVING --ok--> SEARCHING
     any --the engineer: leave--> LEAVING --> APART --the engineer: join--> JOINING
 
 Pure: time is an argument. With a ``HubKey``, HubFound comes only once a key is held for the hub that answers, so that
 nothing which needs APS security goes out before. A chip state restored from NV is no proof of a network: HubAnswered
-is, the hub's answer to a read of its Time cluster. A key is believed in until the hub says NOT_AUTHORIZED, or until
-several secured frames in a row found no acknowledgement while the hub answers others: *our choice*. Our choice too: a
-device that was told to leave stays APART until it is told to join, or its program starts anew.
+is, the hub's answer to a read of its Time cluster. A silent hub is looked for by network discovery (``whereabouts``)
+before every search from the third on: its pauses grow with theirs, to an hour. A key is believed in until the hub says
+NOT_AUTHORIZED, or several secured frames in a row found no acknowledgement while it answers others: *our choice*.
+Our choice too: a device that was told to leave stays APART until it is told to join, or its program starts anew.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ from agent.zigbee.foundation import ReadAttributes, Value
 from agent.zigbee.pause import LONGEST_BACK_OFF_S, Pause
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
 from agent.zigbee.time_cluster import ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS, HubClock
+from agent.zigbee.whereabouts import ALL_CHANNELS, AddressChanged, NetworkSought, Whereabouts
 from agent.zigbee.zcl import ZclFrame
 
 # Our choices.
@@ -49,7 +54,6 @@ ANSWER_TIMEOUT_S = 5.0
 TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
-_FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
 _CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
 
 
@@ -60,6 +64,8 @@ class JoinState(Enum):
     RESTORING = "restoring"
     JOINING = "joining"
     BACK_OFF = "backing off"
+    DISCOVERING = "discovering networks"
+    MOVING = "following the network"
     SEARCHING = "searching the hub"
     KEYING = "establishing a key"
     ONLINE = "online"
@@ -124,7 +130,8 @@ class JoinedAsTold:
 
 
 JoinEvent = (
-    NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost | LeftNetwork | JoinedAsTold
+    NetworkUp | NetworkSought | AddressChanged | JoinFailed | HubFound | HubAnswered | HubLost | LeftNetwork
+    | JoinedAsTold
     | LinkKeyMade | LinkKeyForgotten | LinkKeyFailed
 )  # fmt: skip
 
@@ -142,8 +149,10 @@ class Joining:
         logical_type: LogicalType,
         clock: HubClock,
         key: HubKey | None = None,
+        channels: tuple[int, ...] = ALL_CHANNELS,
     ) -> None:
         self.key = key
+        self._where = Whereabouts(channels)
         self._join_request = request
         self._profile = profile
         self._logical_type = logical_type
@@ -168,7 +177,7 @@ class Joining:
         self._zdo_sequence = 0
         self._match_sequence: int | None = None  # of the Match_Desc_req whose answer counts
         self._next_handle = 1
-        self._commissioning: int | None = None  # handle of the Restore or Join that is awaited
+        self._commissioning: int | None = None  # handle of the Restore, Join, Move ... that is awaited
         self._key_handles: dict[int, int] = {}
         self._outbox: list[tuple[int, RadioRequest | OutgoingZcl]] = []
         self._events: deque[JoinEvent] = deque()
@@ -184,6 +193,7 @@ class Joining:
         """The radio is open (again)."""
         self._stop_key(now)
         self._lose_hub("the radio was opened anew")
+        self._where.forget()
         self._commission(RestoreNetwork(), JoinState.RESTORING)
 
     def network_lost(self, reason: str, now: float) -> None:
@@ -199,6 +209,13 @@ class Joining:
         pause_s = self._join_pause.next()
         self._wake = self._not_before = now + pause_s
         self._events.append(LeftNetwork(reason, pause_s))
+
+    def network_changed(self, network: NetworkInfo, now: float) -> None:
+        """The chip follows its network by itself, or took another short address: who knew the old one must hear it."""
+        before, self.network = self.network, network
+        if before is not None and before != network:
+            self._events.append(self._where.changed(before, network))
+            self.announce()
 
     def radio_lost(self, reason: str, now: float = 0.0) -> None:
         """The radio is gone; ``start`` comes when it is back."""
@@ -216,22 +233,52 @@ class Joining:
         if handle != self._commissioning:
             return
         self._commissioning = None
-        joined = self.state is JoinState.JOINING
-        if self.state is JoinState.LEAVING and result.status is not RadioStatus.RADIO_LOST:
-            self._left(now)
-        elif result.status is RadioStatus.OK and result.network is not None:
-            self._network_up(result.network, joined, now)
-        elif result.status is RadioStatus.RADIO_LOST:
+        if result.status is RadioStatus.RADIO_LOST:
             self.radio_lost(result.detail, now)
-        elif self._told is not None:
+        elif self.state is JoinState.LEAVING:
+            self._left(now)
+        elif self.state is JoinState.DISCOVERING:
+            self._discovered(result, now)
+        elif result.status is RadioStatus.OK and result.network is not None:
+            self._network_up(result.network, now)
+        else:
+            self._not_up(result, now)
+
+    def _not_up(self, result: RadioResult, now: float) -> None:
+        """Restore, join or move failed. Only a chip whose NV holds no network joins: joining costs the one in NV."""
+        restoring = self.state is JoinState.RESTORING
+        if self._told is not None:
             self._join_as_told()
-        elif not joined and not self._apart and result.status is RadioStatus.NO_NETWORK and self._join_request:
+        elif restoring and not self._apart and result.status is RadioStatus.NO_NETWORK and self._join_request:
             if now < self._not_before:  # the chip has reset itself since it was told to leave
                 self.state, self._wake = JoinState.BACK_OFF, self._not_before
                 return
             self._commission(self._join_request, JoinState.JOINING)
-        else:
+        elif self._apart or result.status is not RadioStatus.NOT_TAKEN_BACK:
             self._back_off(result, now)
+        elif self._where.sought is None:
+            self.network = result.network or self.network
+            self._commission(self._where.discover(result.detail or result.status.value), JoinState.DISCOVERING)
+        else:
+            detail = f"{self._where.sought.detail}; it does not take us: {result.detail}"
+            self._back_off(RadioResult(result.status, detail=detail), now)
+
+    def _discovered(self, result: RadioResult, now: float) -> None:
+        """Go where our network is now; else back to where it was, or wait where it would not take us just now."""
+        if self._told is not None:
+            self._join_as_told()
+            return
+        if self.network is None:
+            self._back_off(result, now)
+            return
+        sought, place = self._where.discovered(result, self.network)
+        self._events.append(sought)
+        if place is not None:
+            self._commission(place, JoinState.MOVING)
+        elif self._where.refused:
+            self._back_off(RadioResult(RadioStatus.NOT_TAKEN_BACK, detail=sought.detail), now)
+        else:
+            self._commission(RestoreNetwork(), JoinState.RESTORING)
 
     # --- what the engineer says
 
@@ -258,9 +305,15 @@ class Joining:
     # --- what the hub says
 
     def receive_zdo(self, sequence: int, command: zdo.ZdoCommand, source: int, now: float) -> None:
-        """A ZDO response; only the coordinator's count. A Match_Desc_rsp must be to the question asked last."""
+        """A ZDO response; only the coordinator's count. A Match_Desc_rsp must be to the question asked last.
+
+        And somebody who announces our own short address.
+        """
+        if isinstance(command, zdo.DeviceAnnce) and self.network is not None:
+            self._where.announced(command.eui, command.short_address, self.network)
         if self.state not in ON_A_NETWORK or source != COORDINATOR:
             return
+        self._where.hub_heard()
         match command:
             case zdo.IeeeAddrRsp(status=zdo.ZdpStatus.SUCCESS, eui=eui) if eui != self._hub_eui:
                 self._hub_named(eui, now)
@@ -294,6 +347,7 @@ class Joining:
         """Anything from this short address: a hub that speaks is not lost, and is searched at once when it was."""
         if source == COORDINATOR:
             self._silent_reads = 0
+            self._where.hub_heard()
         if self.state is JoinState.SEARCHING and source == COORDINATOR and now >= self._searched + ANSWER_TIMEOUT_S:
             self._search_pause.reset()
             self._search(now)
@@ -308,7 +362,6 @@ class Joining:
         self._join_pause.reset()  # only now: a network that comes and goes is no success
         self._wake = now + TIME_REFRESH_S
         self._events.append(HubAnswered(None if utc is None else int(utc)))
-
         if self._secured_failures >= SECURED_FAILURES:
             self.key_rejected("secured frames do not reach the hub, others do", now)
 
@@ -327,6 +380,16 @@ class Joining:
         if self.key is not None and source == COORDINATOR:
             self.key.suites_answered(values, now)
             self._take_key_events(now)
+
+    def hub_sent(self, status: RadioStatus, now: float) -> None:
+        """How a frame to the hub went. A hub that takes none is not waited for until its time is read next."""
+        if self._where.delivered(ok=status is RadioStatus.OK):
+            self.doubt(now)
+
+    def doubt(self, now: float) -> None:
+        """Something speaks against the hub being there: ask it for its time now, not when that is due."""
+        if self.state is JoinState.ONLINE and self._silent_reads == 0:
+            self._read_time(now)
 
     def secured_sent(self, status: RadioStatus, now: float) -> None:
         """How a frame under the hub's key went. The hub's clock, read without APS security, tells key from network."""
@@ -401,7 +464,10 @@ class Joining:
         if self._wake is None or now < self._wake:
             return
         if self.state is JoinState.BACK_OFF:
+            self._where.forget()
             self._commission(RestoreNetwork(), JoinState.RESTORING)
+        elif self.state is JoinState.SEARCHING and self._where.is_in_doubt:
+            self._commission(self._where.discover(), JoinState.DISCOVERING)
         elif self.state is JoinState.SEARCHING:
             self._search(now)
         elif self._silent_reads >= TIME_READS_TO_LOSE_HUB:
@@ -423,8 +489,6 @@ class Joining:
         """The oldest event not yet taken."""
         return self._events.popleft() if self._events else None
 
-    # --- the steps
-
     def _commission(self, request: RadioRequest, state: JoinState) -> None:
         self.state, self._wake = state, None
         self._commissioning = self._put(request)
@@ -440,8 +504,8 @@ class Joining:
         self._events.append(JoinFailed(result.status, result.detail, pause_s))
         self._wake = now + pause_s
 
-    def _network_up(self, network: NetworkInfo, joined: bool, now: float) -> None:
-        self.network = network
+    def _network_up(self, network: NetworkInfo, now: float) -> None:
+        joined, restored = self.state is JoinState.JOINING, self.state is JoinState.RESTORING
         self._told, tried, self._tried = None, self._tried, None
         if tried is not None:
             self._join_request, self._apart = tried, ""
@@ -449,6 +513,11 @@ class Joining:
         elif self._apart:
             self._leave(self._apart)
             return
+        if restored and self._where.sought is not None and network == self.network:
+            self._search(now)  # back from a discovery, and nothing is new
+            return
+        self.network = network
+        self._where.hub_heard()
         self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
         if joined and self.key is not None:
@@ -469,6 +538,7 @@ class Joining:
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now
         self._match_sequence = None
+        self._where.searched()
         self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)  # first, so that HubFound mostly knows the EUI
         if self.key is None or self._hub_eui != UNKNOWN_EUI:
             self._wanted = Cluster.OTA if self.key_held else Cluster.KEY_ESTABLISHMENT
@@ -503,7 +573,7 @@ class Joining:
         """Its sequence number."""
         self._zdo_sequence = (self._zdo_sequence + 1) & 0xFF
         payload = zdo.pack(self._zdo_sequence, command)
-        unicast = destination < _FIRST_BROADCAST
+        unicast = destination != BROADCAST_AWAKE
         self._put(ApsRequest(destination, 0, 0, 0, command.CLUSTER, payload, aps_ack=unicast))
         return self._zdo_sequence
 

@@ -14,6 +14,9 @@ from boards.bench.offers import load_offer
 from boards.bench.report import Request
 from boards.bench.settings import ZIGBEE_EPOCH, ImageOffer, parse_activation, parse_eui, parse_utc
 
+CHANNELS = range(11, 27)
+PAN_IDS = range(1, 0xFFFF)
+
 
 class Console:
     """``dispatch(request)`` answers one request; ``now()`` is the driver's clock."""
@@ -30,6 +33,7 @@ class Console:
             "pause": self._pause,
             "remove-device": self._remove_device,
             "permit-device": self._permit_device,
+            "move-network": self._move_network,
             "update-firmware": self._update_firmware,
             "update-ppmid-firmware": self._update_ppmid_firmware,
             "activate": self._activate,
@@ -142,6 +146,13 @@ class Console:
                 raise SettingsError(f"{format_eui(device)}: no install code of it in hub.toml's [[devices]]")
         return {"devices": [format_eui(device) for device in devices]}
 
+    def _move_network(self, request: Event) -> Event:
+        channel = _whole(request, "channel", CHANNELS)
+        pan_id = None if request.get("pan_id") is None else _whole(request, "pan_id", PAN_IDS)
+        if not self._backhaul.hub.move_network(channel, pan_id, self._now()):
+            raise SettingsError("move-network: the hub is on no network yet; wait for its network-up")
+        return {"channel": channel}
+
     # service requests
 
     def _update_firmware(self, request: Event) -> Event:
@@ -188,6 +199,13 @@ def _text(request: Event, key: str) -> str:
     value = request.get(key)
     if not isinstance(value, str) or not value:
         raise SettingsError(f"{key}: is missing, or not text")
+    return value
+
+
+def _whole(request: Event, key: str, allowed: range) -> int:
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
+        raise SettingsError(f"{key}: {value!r} is not a whole number from {allowed.start} to {allowed.stop - 1}")
     return value
 
 

@@ -137,6 +137,15 @@ class Hub:
             for member in self.members.by_eui.values():
                 self.ota.notify(member, now)
 
+    def move_network(self, channel: int, pan_id: int | None, now: float) -> bool:
+        """Go on elsewhere, as a hub that was off does, without a word to the devices. False while on no network."""
+        if self.network is None:
+            return False
+        place = radio.MoveNetwork(channel, self.network.pan_id if pan_id is None else pan_id)
+        self._network_gone(now)
+        self.desk.ask(place, self._restored)
+        return True
+
     def take_happenings(self) -> list[object]:
         """What there is to tell since the last call, in order."""
         return self.desk.take_told()
@@ -154,6 +163,10 @@ class Hub:
             self._indication(event, now)
         elif isinstance(event, radio.DeviceLeft):
             self._device_left(event.eui, now)
+        elif isinstance(event, radio.NetworkChanged):
+            self.network = event.network
+            self.memory.on_network(event.network, restored=True)
+            self.desk.tell(NetworkUp(event.network.eui, event.network.pan_id, event.network.channel, restored=True))
         elif isinstance(event, radio.NetworkLost):
             self.desk.tell(NetworkDown(event.reason))
             self._network_gone(now)

@@ -2,8 +2,9 @@
 
 What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
 latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not), and who can read
-whom: a frame with APS security arrives only where both sides have set the same link key for each other. What it does
-not: MAC, NWK and APS frames, their encryption, routing; those are the emulated CC2652's (``boards.virtual.stack``).
+whom: a frame with APS security arrives only where both sides have set the same link key for each other, any frame only
+on one channel and PAN id. Every router and coordinator in reach is heard by its beacon. What it does not: MAC, NWK and
+APS frames, their encryption, routing; those are the emulated CC2652's (``boards.virtual.stack``).
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from agent.events import (
     COORDINATOR,
     ApsIndication,
     ApsRequest,
+    Beacon,
     DeviceLeft,
+    DiscoverNetworks,
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
+    MoveNetwork,
+    NetworkChanged,
     NetworkInfo,
     NetworkLost,
     PermitInstallCode,
@@ -46,6 +51,7 @@ LEAVE_REJOIN = 0x80  # R21 2.4.3.3.5
 LEAVE_DELAY_S = 0.5  # from the answer to a Mgmt_Leave_req to the leave itself
 CAPABILITY_ROUTER = 0x8E  # FFD, mains, receiver on when idle, allocate address
 CHIP_ANSWER_S = 0.002  # a chip's own work, without air
+SCAN_SLOT_S = 0.01536  # a channel is listened to for so long times 2**duration + 1
 
 
 @dataclass
@@ -55,6 +61,7 @@ class Seat:
     eui: int
     node: Node | None = None
     network: NetworkInfo | None = None
+    on_air: bool = True  # False after a scan: the network is in NV only, until Restore or Move
     install_codes: dict[int, bytes] = field(default_factory=dict)  # by EUI: or a pre-shared link key
     link_keys: dict[int, bytes] = field(default_factory=dict, repr=False)  # by the partner's EUI, from SetLinkKey
     permit_until: float = 0.0
@@ -70,7 +77,8 @@ class World:
         self.loss = loss
         self.latency_s = latency_s
         self.seats: dict[int, Seat] = {}
-        self.blocked: set[int] = set()  # EUIs that nobody hears at present
+        self.blocked: set[int] = set()  # EUIs that nobody hears at present, and that hear nobody
+        self.deaf: set[int] = set()  # EUIs whose radio hears nothing and fails to scan, while everything else goes on
         self._random = random.Random(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -138,6 +146,11 @@ class World:
         if isinstance(request, ApsRequest):
             seat.traffic.append(request)
             self._send(seat, handle, request)
+        elif isinstance(request, DiscoverNetworks):
+            seat.on_air = False
+            listening_s = len(request.channels) * SCAN_SLOT_S * (2**request.duration + 1)
+            generation = seat.generation
+            self._later(listening_s, lambda: self._done(seat, generation, handle, self._scan(seat, request)))
         else:
             self._later(CHIP_ANSWER_S, lambda: self._answer_control(seat, handle, request))
 
@@ -149,7 +162,9 @@ class World:
             case JoinNetwork():
                 result = self._join(seat, request)
             case RestoreNetwork():
-                result = RadioResult(RadioStatus.OK if seat.network else RadioStatus.NO_NETWORK, seat.network)
+                result = self._restore(seat)
+            case MoveNetwork():
+                result = self._move(seat, request)
             case LeaveNetwork():
                 self._say_goodbye(seat)
                 seat.network = None
@@ -171,7 +186,8 @@ class World:
             case _:
                 result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
         self._done(seat, generation, handle, result)
-        if result.network and result.network.logical_type is not LogicalType.COORDINATOR:
+        up = result.network if result.status is RadioStatus.OK else None
+        if up and up.logical_type is not LogicalType.COORDINATOR:
             self._announce(seat)
 
     def _done(self, seat: Seat, generation: int, handle: int, result: RadioResult) -> None:
@@ -184,9 +200,48 @@ class World:
                 generation, left = other.generation, DeviceLeft(seat.eui)
                 self._later(self.latency_s, partial(self._receive, other, generation, left))
 
+    def _scan(self, seat: Seat, request: DiscoverNetworks) -> RadioResult:
+        if seat.eui in self.deaf:
+            return RadioResult(RadioStatus.TIMEOUT, detail="no answer in time")
+        beacons = [
+            Beacon(network.channel, network.pan_id, network.extended_pan_id, network.short_address,
+                   self.now <= other.permit_until, 255)
+            for other in self.seats.values()
+            if other is not seat and (network := other.network) and other.on_air
+            and network.logical_type is not LogicalType.END_DEVICE and network.channel in request.channels
+            and not {seat.eui, other.eui} & self.blocked
+        ]  # fmt: skip
+        return RadioResult(RadioStatus.OK, beacons=tuple(beacons))
+
+    def _restore(self, seat: Seat) -> RadioResult:
+        """A router goes on as it was, unasked; an end device needs its parent, here always the coordinator."""
+        if seat.network is None:
+            return RadioResult(RadioStatus.NO_NETWORK)
+        seat.on_air = True
+        sleepy = seat.network.logical_type is LogicalType.END_DEVICE
+        if sleepy and (seat.eui in self.deaf or self._by_address(seat, COORDINATOR) is None):
+            seat.on_air = False
+            return RadioResult(RadioStatus.NOT_TAKEN_BACK, seat.network, "no parent answers")
+        return RadioResult(RadioStatus.OK, seat.network)
+
+    def _move(self, seat: Seat, request: MoveNetwork) -> RadioResult:
+        if seat.network is not None:
+            seat.network = replace(seat.network, channel=request.channel, pan_id=request.pan_id)
+        return self._restore(seat)
+
+    def change_address(self, eui: int, short: int) -> None:
+        """The chip took another short address (a conflict, or a rejoin): it announces it and tells its host."""
+        seat = self.seats[eui]
+        if seat.network is None or seat.node is None:
+            raise ValueError(f"{format_eui(eui)} is on no network, or has no host")
+        seat.network = replace(seat.network, short_address=short)
+        self._announce(seat)
+        seat.node.receive(NetworkChanged(seat.network), self.now)
+
     def _form(self, seat: Seat, request: FormNetwork) -> RadioResult:
         pan_id = self._random.randrange(1, 0xFFF0) if request.pan_id is None else request.pan_id
         extended = seat.eui if request.extended_pan_id is None else request.extended_pan_id
+        seat.on_air = True
         seat.network = NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR)
         return RadioResult(RadioStatus.OK, seat.network)
 
@@ -200,6 +255,7 @@ class World:
             if hub.install_codes.get(seat.eui) != (request.link_key or request.install_code):
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
+            seat.on_air = True
             seat.link_keys.clear()
             seat.network = NetworkInfo(
                 seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
@@ -280,15 +336,19 @@ class World:
             target.node.receive(event, self.now)
 
     def _same_network(self, one: Seat, other: Seat) -> bool:
-        if one.network is None or other.network is None or {one.eui, other.eui} & self.blocked:
+        if {one.eui, other.eui} & self.blocked or other.eui in self.deaf or not (one.on_air and other.on_air):
             return False
-        return one.network.extended_pan_id == other.network.extended_pan_id
+        return _place(one.network) is not None and _place(one.network) == _place(other.network)
 
     def _by_address(self, seat: Seat, short: int) -> Seat | None:
         for other in self.seats.values():
             if self._same_network(seat, other) and other.network and other.network.short_address == short:
                 return other
         return None
+
+
+def _place(network: NetworkInfo | None) -> tuple[int, int, int] | None:
+    return None if network is None else (network.extended_pan_id, network.pan_id, network.channel)
 
 
 def _share_key(one: Seat, other: Seat) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent.errors import EXIT_OK, EXIT_RADIO, EXIT_REFUSED
 from agent.events import RadioStatus
+from agent.zigbee.whereabouts import ranges
 
 Facts = dict[str, Any]
 _CHIP_FAILED = (RadioStatus.REFUSED.value, RadioStatus.TIMEOUT.value, RadioStatus.RADIO_LOST.value)
@@ -56,6 +56,8 @@ class JoinStory:
             case "hub found":
                 self.hub = str(facts["peer"]["eui"])
                 steps = [f"hub {self.hub} found at endpoint {facts['peer']['endpoint']}"]
+            case "network sought":
+                steps = [str(facts["detail"])]
             case "hub answers" | "hub answered":
                 self.ending = Ending(EXIT_OK)
                 steps = ["hub answers"]
@@ -124,19 +126,3 @@ class JoinStory:
         if now + facts["retry_s"] >= self.deadline:
             self.time_is_over()
         return [f"no link key yet: {self._failure}; again in {facts['retry_s']:g} s"]
-
-
-def ranges(channels: Iterable[int]) -> str:
-    """``11-26``, or ``11, 15-17``."""
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in _runs(sorted(channels)))
-
-
-def _runs(channels: list[int]) -> Iterator[tuple[int, int]]:
-    first = last = None
-    for channel in channels:
-        if last is not None and first is not None and channel != last + 1:
-            yield first, last
-            first = channel
-        first, last = channel if first is None else first, channel
-    if first is not None and last is not None:
-        yield first, last

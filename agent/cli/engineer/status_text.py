@@ -54,6 +54,9 @@ def _surroundings(status: Values) -> Iterator[str]:
     lost = status["hub_lost"]
     if lost:
         yield _line("  lost", f"{lost['reason']}, {lost['time']}")
+    sought = status["network_sought"]
+    if sought:
+        yield _line("  discovery", f"{sought['detail']}, {sought['time']}")
     if contact:
         quality = contact["link_quality"]
         timed = "" if contact["hub_has_time"] else ", without its time"
@@ -91,6 +94,9 @@ def _firmware(status: Values) -> Iterator[str]:
             if applies
         ]
         yield _line(f"slot {name}", " ".join([_slot(slot), f"({', '.join(roles)})" if roles else ""]).rstrip())
+    failed = status["trial_failed"]
+    if failed:
+        yield _line("  trial failed", f"{failed['version']}: {failed['reason']}, {failed['time']}")
 
 
 def _slot(slot: Values) -> str:

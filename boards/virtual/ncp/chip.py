@@ -268,8 +268,10 @@ class Chip:
         self.defer(self.reset)
 
     def address_changed(self, short: int) -> None:
+        """As ZDO_AddrChangeIndicationCB: the host hears no more of it than the state that it knows."""
         self.state_changed()
         self.zdo.announce()
+        self.bdb.tell_state()
 
     def state_changed(self) -> None:
         state = self.stack.export_state()

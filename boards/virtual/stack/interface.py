@@ -279,8 +279,10 @@ class ZigbeeStack(Protocol):
     def set_poll_rate_s(self, period_s: float) -> None:
         """Sleepy end device: how often to ask the parent for frames."""
 
-    def active_scan(self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None]) -> None:
-        """Beacon requests on each channel in turn; ``done`` gets every beacon heard."""
+    def active_scan(
+        self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None], listening_s: float | None = None
+    ) -> None:
+        """Beacon requests on each channel in turn; ``done`` gets every beacon heard. ``listening_s``: a channel."""
 
     def energy_scan(self, channels: tuple[int, ...]) -> dict[int, int]:
         """Energy 0..255 per channel, from the share of time it was in use lately."""

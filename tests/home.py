@@ -74,9 +74,12 @@ def identity(role: str) -> Identities:
 
 
 @cache
-def hub_credentials(role: str, suites: tuple[int, ...]) -> dict[int, Credentials]:
-    """The hub's own certificate sets."""
-    return load_credentials(identity(role).certificate_authority / "hub", HUB_EUI, suites)
+def hub_credentials(role: str, suites: tuple[int, ...], eui: int = HUB_EUI) -> dict[int, Credentials]:
+    """The hub's own certificate sets, made where it is another hub than usual."""
+    ca = identity(role).certificate_authority
+    if eui != HUB_EUI:
+        new_certificate_sets(ca, ca / f"hub-{eui:016x}", eui)
+    return load_credentials(ca / ("hub" if eui == HUB_EUI else f"hub-{eui:016x}"), eui, suites)
 
 
 @cache
@@ -107,6 +110,8 @@ class Home:
     on_disk: bool = False  # the journal too: see ``Rig``
     starts_on: bool = True  # False: off until ``power_up``
     hub_memory: HubMemory = field(default_factory=HubMemory)  # the file in the hub's folder
+    hub_eui: int = HUB_EUI
+    backup: HubMemory | None = None  # of the hub whose place this one takes
 
     def __post_init__(self) -> None:
         self.identity = identity(self.role)
@@ -134,23 +139,24 @@ class Home:
             credentials=self._hub_credentials(),
             answer_zdo=True,
             memory=self.hub_memory,
+            backup=self.backup,
             ota=self.server,
         )
         self.hub = Hub(plan, random.Random(self.seed), self.faults)
         keys = KeyStore.load(self.identity.head_end_keys)
         self.head_end = HeadEnd(keys, Parties(self.identity.acb_eui, self.identity.supplier_eui), RequestLog())
         self.backhaul = Backhaul(self.hub, self.head_end, self._wall)
-        self.world.attach(HUB_EUI, self.hub)
+        self.world.attach(self.hub_eui, self.hub)
 
     def _hub_credentials(self) -> CredentialsOf | None:
         if not isinstance(self.hub_keys, str):
-            return {HUB_EUI: self.hub_keys}
+            return {self.hub_eui: self.hub_keys}
         suites = SUITES[self.hub_keys or self.keys]
-        return {HUB_EUI: hub_credentials(self.role, suites)} if suites else None
+        return {self.hub_eui: hub_credentials(self.role, suites, self.hub_eui)} if suites else None
 
     def restart_hub(self) -> None:
         """The hub's program ends and starts anew; its chip keeps its network and keys, its folder what it knew."""
-        self.world.detach(HUB_EUI)
+        self.world.detach(self.hub_eui)
         self.hub_memory = parse_memory(self.hub_memory.text(), "in the hub's folder")
         self._start_hub()
 
@@ -162,6 +168,14 @@ class Home:
     def hub_on(self) -> None:
         """And back, with its network."""
         self.world.blocked.discard(HUB_EUI)
+        self._start_hub()
+
+    def replace_hub(self, eui: int, *, backup: bool = True) -> None:
+        """The hub is gone for good; another one, with another EUI, has (or has not) the backup of the first."""
+        self.world.detach(self.hub_eui)
+        self.world.seats[self.hub_eui].network = None
+        self.backup = parse_memory(self.hub_memory.text(), "backup") if backup else None
+        self.hub_eui, self.hub_memory = eui, HubMemory()
         self._start_hub()
 
     def _utc(self, now: float) -> int:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from agent.events import (
     ApsRequest,
+    Beacon,
+    DiscoverNetworks,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
@@ -37,9 +39,11 @@ from agent.zigbee.joining import (
     JoinState,
     LeftNetwork,
     NetworkUp,
+    SwapOutTried,
 )
 from agent.zigbee.peer import OutgoingZcl
 from agent.zigbee.time_cluster import HubClock
+from agent.zigbee.whereabouts import NetworkSought
 from agent.zigbee.zcl import ZclFrame
 
 EUI, HUB, OTHER_HUB = 0x0011223344556677, 0xAABBCCDDEEFF0011, 0xAABBCCDDEEFF0012
@@ -75,7 +79,7 @@ class Lab:
                     self.matches.append(sequence)
             else:
                 requests.append(request)
-            commissioning = isinstance(request, RestoreNetwork | JoinNetwork | LeaveNetwork)
+            commissioning = isinstance(request, RestoreNetwork | JoinNetwork | LeaveNetwork | DiscoverNetworks)
             if result is not None and not commissioning:
                 self.joining.request_done(handle, result, self.now)
         return requests
@@ -222,6 +226,55 @@ def test_the_endpoint_of_one_cluster_is_not_taken_for_that_of_another() -> None:
     lab.zdo(zdo.MatchDescRsp(0, 0, (9,)))
     assert lab.joining.hub is not None
     assert lab.joining.hub.endpoint == 9
+
+
+def silent(lab: Lab, *, permits_joining: bool) -> None:
+    """Two searches without an answer, then a discovery that hears the hub's own beacon where the network is."""
+    lab.asked()
+    lab.next()
+    lab.asked()
+    lab.next()
+    assert lab.asked() == [DiscoverNetworks(tuple(range(11, 27)))]
+    lab.events()
+    beacon = Beacon(15, 0xABCD, 0x99, 0, permits_joining, 200)
+    lab.done(RadioResult(RadioStatus.OK, beacons=(beacon,)))
+
+
+SWAPPED = JoinNetwork(b"", tuple(range(11, 27)), LogicalType.ROUTER, 0x99, bytes(16))
+
+
+def test_a_network_that_is_heard_open_and_silent_is_joined_by_the_hash_of_the_key() -> None:
+    lab = Lab(HELD).searching()
+    silent(lab, permits_joining=True)
+    assert lab.asked() == [SWAPPED]
+    assert bytes(16).hex() not in repr(SWAPPED), "it is a key"
+    sought, tried = lab.events()
+    assert isinstance(sought, NetworkSought)
+    assert tried == SwapOutTried("channel 15, PAN 0xABCD")
+    lab.done(RadioResult(RadioStatus.OK, NETWORK))
+    assert LinkKeyForgotten("Trust Center swap-out") in lab.events()
+    assert not lab.joining.key_held
+
+
+def test_what_does_not_take_the_hash_is_tried_by_install_code_and_hash_in_turn() -> None:
+    lab = Lab(HELD).searching()
+    silent(lab, permits_joining=True)
+    asked = []
+    for _ in range(4):
+        asked += lab.asked()
+        lab.done(RadioResult(RadioStatus.KEY_EXCHANGE_FAILED))
+        lab.next()
+        assert lab.asked() == [RestoreNetwork()]
+        lab.done(RadioResult(RadioStatus.NO_NETWORK))
+    code = JoinNetwork(bytes(18), (15,))
+    assert asked == [SWAPPED, code, SWAPPED, code]
+
+
+@pytest.mark.parametrize(("held", "permits"), [(HELD, False), (None, True)])
+def test_a_closed_network_and_a_device_without_a_key_have_no_swap_out(held: HeldKey | None, permits: bool) -> None:
+    lab = Lab(held).searching()
+    silent(lab, permits_joining=permits)
+    assert lab.asked() == [RestoreNetwork()]
 
 
 def test_joining_anew_forgets_the_key() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from boards.bench.hub_runtime import HubRuntime
 from boards.bench.ota_session import Session
 from boards.bench.settings import ImageOffer, ServerSettings
 from boards.virtual.ncp.board import BoardSettings, ChipSettings, VirtualBoard
+from flash.identity import new_hub
 from tests.device_folder import EUI, DeviceFolder
 from tests.image_factory import HEADER, ota
 from tests.street import HUB_EUI, LIMIT_S, SPEED, Street, hub_at, provisioned, running
@@ -25,6 +27,7 @@ from tests.update_rig import image
 IMAGE_OCTETS = 16_000
 CHECKPOINT_OCTETS = 4096
 DEVICE, HUB = 1, 0  # chips
+NEW_HUB_EUI = 0x02DB_0000_0000_0C50
 OFFER = Version(1, 1, 0)
 
 
@@ -166,6 +169,39 @@ def test_the_hubs_radio_is_unplugged_too(device: DeviceFolder, capsys: pytest.Ca
     scene = in_mid_transfer(device, capsys, act)
     assert keys_made(scene) == 1
     assert scene.replays() == 0
+
+
+def test_the_hub_is_replaced_by_another_with_its_backup(
+    device: DeviceFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``hub --restore``: another chip, PAN id and network key. Nobody touches the device."""
+    new_hub(device.folder / "identity", NEW_HUB_EUI, datetime(2026, 1, 1, tzinfo=UTC))
+    chips = tuple(ChipSettings("tcp://127.0.0.1:0", eui) for eui in (HUB_EUI, EUI, NEW_HUB_EUI))
+    backup = device.folder / "backup.json"
+    code = device.identity.install_code
+
+    async def until(street: Street, name: str) -> None:
+        while not any(event["event"] == name for event in street.told):
+            await asyncio.sleep(0.05)
+
+    async def story() -> None:
+        async with asyncio.timeout(2 * LIMIT_S), VirtualBoard(BoardSettings(chips=chips, speed=SPEED, seed=1)) as board:
+            device.write_config(board.addresses[DEVICE])
+            first, second = Street(device, capsys), Street(device, capsys)
+            async with hub_at(board.addresses[HUB], first, code=code), running(device, "tunnel open"):
+                await until(first, "tunnel-opened")
+            backup.write_bytes((device.folder / "hub" / "network.json").read_bytes())
+            await board.unplug(HUB)
+            async with hub_at(board.addresses[2], second, code=code, restore=backup), running(device, "tunnel open"):
+                await until(second, "tunnel-opened")
+                status = await second.json("status", code=0)
+            assert status["hub"]["eui"] == status["link_key"]["hub"] == format_eui(NEW_HUB_EUI)
+            assert status["network"]["extended_pan_id"] == format_eui(HUB_EUI)
+            assert [event["event"] for event in second.told if "permitted" in event["event"]] == ["swap-permitted"]
+            (made,) = (event for event in second.told if event["event"] == "key-established")
+            assert made["suite"] == 2
+
+    asyncio.run(story())
 
 
 def ask(scene: Scene, command: str, **values: object) -> None:

@@ -352,7 +352,7 @@ class DeviceEndpoint:
     def _put(self, request: RadioRequest, done: Done) -> None:
         handle = self._next_handle
         self._next_handle += 1
-        if isinstance(request, ApsRequest) and request.destination == COORDINATOR:
+        if isinstance(request, ApsRequest) and request.destination == COORDINATOR and request.aps_ack:
             done = partial(self._hub_done, done, secured=request.aps_security)
         self._done[handle] = done
         self._requests.append((handle, request))

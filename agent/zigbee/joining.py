@@ -23,8 +23,6 @@ Our choice too: a device that was told to leave stays APART until it is told to 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum
 
 from agent.events import (
     BROADCAST_AWAKE,
@@ -40,14 +38,33 @@ from agent.events import (
     RestoreNetwork,
 )
 from agent.zigbee import zdo
-from agent.zigbee.cbke.hub_key import HubKey, LinkKeyFailed, LinkKeyForgotten, LinkKeyMade, MustLeave
+from agent.zigbee.cbke.hub_key import HubKey, LinkKeyMade, MustLeave
 from agent.zigbee.clusters import Cluster
 from agent.zigbee.foundation import ReadAttributes, Value
+from agent.zigbee.join_events import (
+    ON_A_NETWORK,
+    HubAnswered,
+    HubFound,
+    HubLost,
+    JoinedAsTold,
+    JoinEvent,
+    JoinFailed,
+    JoinState,
+    LeftNetwork,
+    NetworkUp,
+    SwapOutTried,
+)
 from agent.zigbee.pause import LONGEST_BACK_OFF_S, Pause
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
+from agent.zigbee.swap_out import hub_is_open_here, swap_request
 from agent.zigbee.time_cluster import ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS, HubClock
-from agent.zigbee.whereabouts import ALL_CHANNELS, AddressChanged, NetworkSought, Whereabouts
+from agent.zigbee.whereabouts import ALL_CHANNELS, Whereabouts, describe
 from agent.zigbee.zcl import ZclFrame
+
+__all__ = [
+    "ON_A_NETWORK", "HubAnswered", "HubFound", "HubLost", "JoinEvent", "JoinFailed", "JoinState", "JoinedAsTold",
+    "Joining", "LeftNetwork", "NetworkUp", "SwapOutTried",
+]  # fmt: skip
 
 # Our choices.
 ANSWER_TIMEOUT_S = 5.0
@@ -55,85 +72,6 @@ TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
 _CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
-
-
-class JoinState(Enum):
-    """See the module's picture."""
-
-    DOWN = "down"
-    RESTORING = "restoring"
-    JOINING = "joining"
-    BACK_OFF = "backing off"
-    DISCOVERING = "discovering networks"
-    MOVING = "following the network"
-    SEARCHING = "searching the hub"
-    KEYING = "establishing a key"
-    ONLINE = "online"
-    LEAVING = "leaving"
-    APART = "apart, as it was told"
-
-
-ON_A_NETWORK = (JoinState.SEARCHING, JoinState.KEYING, JoinState.ONLINE)
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkUp:
-    """On a network; ``joined`` when it was entered just now by install code."""
-
-    network: NetworkInfo
-    joined: bool
-
-
-@dataclass(frozen=True, slots=True)
-class JoinFailed:
-    """Restore or join did not work; the next attempt is in ``retry_s`` seconds, None: when told."""
-
-    status: RadioStatus
-    detail: str
-    retry_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class HubFound:
-    """The hub's endpoint that has the OTA server."""
-
-    peer: Peer
-
-
-@dataclass(frozen=True, slots=True)
-class HubAnswered:
-    """The hub answered a read of its Time cluster: the network lives. ``utc``: its UTCTime, None when it has none."""
-
-    utc: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class HubLost:
-    """No network, or a hub that has become silent."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LeftNetwork:
-    """On no network any more, for a reason; the next attempt is in ``retry_s`` seconds, None: when told."""
-
-    reason: str
-    retry_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class JoinedAsTold:
-    """What ``join`` was given has worked: to be remembered for every later join."""
-
-    request: JoinNetwork
-
-
-JoinEvent = (
-    NetworkUp | NetworkSought | AddressChanged | JoinFailed | HubFound | HubAnswered | HubLost | LeftNetwork
-    | JoinedAsTold
-    | LinkKeyMade | LinkKeyForgotten | LinkKeyFailed
-)  # fmt: skip
 
 
 class Joining:
@@ -173,6 +111,7 @@ class Joining:
         self._apart = ""  # why the engineer wants the device on no network
         self._told: JoinNetwork | None = None  # by the engineer: to be joined with as soon as the chip is free
         self._tried: JoinNetwork | None = None  # that, while it is being tried
+        self._by_hash = True  # the last join was: the next one goes by the install code
         self._wanted = Cluster.OTA  # what the hub's endpoint is looked for by
         self._zdo_sequence = 0
         self._match_sequence: int | None = None  # of the Match_Desc_req whose answer counts
@@ -249,11 +188,11 @@ class Joining:
         restoring = self.state is JoinState.RESTORING
         if self._told is not None:
             self._join_as_told()
-        elif restoring and not self._apart and result.status is RadioStatus.NO_NETWORK and self._join_request:
+        elif restoring and not self._apart and result.status is RadioStatus.NO_NETWORK and (how := self._next_join()):
             if now < self._not_before:  # the chip has reset itself since it was told to leave
                 self.state, self._wake = JoinState.BACK_OFF, self._not_before
                 return
-            self._commission(self._join_request, JoinState.JOINING)
+            self._commission(how, JoinState.JOINING)
         elif self._apart or result.status is not RadioStatus.NOT_TAKEN_BACK:
             self._back_off(result, now)
         elif self._where.sought is None:
@@ -273,12 +212,26 @@ class Joining:
             return
         sought, place = self._where.discovered(result, self.network)
         self._events.append(sought)
+        swap = None if self._apart else self._swap_request()
         if place is not None:
             self._commission(place, JoinState.MOVING)
+        elif swap is not None and hub_is_open_here(result, self.network):
+            self._by_hash = True
+            self._events.append(SwapOutTried(describe(self.network)))
+            self._commission(swap, JoinState.JOINING)
         elif self._where.refused:
             self._back_off(RadioResult(RadioStatus.NOT_TAKEN_BACK, detail=sought.detail), now)
         else:
             self._commission(RestoreNetwork(), JoinState.RESTORING)
+
+    def _swap_request(self) -> JoinNetwork | None:
+        return swap_request(self.key, self.network, self._where.channels, self._logical_type)
+
+    def _next_join(self) -> JoinNetwork | None:
+        """By the install code; in turn with the hash of a key that no network answers to, see ``swap_out``."""
+        swap = self._swap_request()
+        self._by_hash = swap is not None and (self._join_request is None or not self._by_hash)
+        return swap if self._by_hash else self._join_request
 
     # --- what the engineer says
 
@@ -387,8 +340,9 @@ class Joining:
             self.doubt(now)
 
     def doubt(self, now: float) -> None:
-        """Something speaks against the hub being there: ask it for its time now, not when that is due."""
+        """Something speaks against the hub being there, or being the same: ask for its EUI and its time now."""
         if self.state is JoinState.ONLINE and self._silent_reads == 0:
+            self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)
             self._read_time(now)
 
     def secured_sent(self, status: RadioStatus, now: float) -> None:
@@ -508,7 +462,7 @@ class Joining:
         joined, restored = self.state is JoinState.JOINING, self.state is JoinState.RESTORING
         self._told, tried, self._tried = None, self._tried, None
         if tried is not None:
-            self._join_request, self._apart = tried, ""
+            self._join_request, self._apart, self._by_hash = tried, "", False
             self._events.append(JoinedAsTold(tried))
         elif self._apart:
             self._leave(self._apart)
@@ -522,7 +476,7 @@ class Joining:
         self._events.append(NetworkUp(network, joined))
         if joined and self.key is not None:
             self._hub_eui = UNKNOWN_EUI
-            self.key.forget_network("joined anew")
+            self.key.forget_network("Trust Center swap-out" if self._by_hash else "joined anew")
             self._take_key_events(now)
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
         self.announce()

@@ -111,7 +111,7 @@ class Whereabouts:
     """What is known of where our network is, from one sign of life of the hub to the next."""
 
     def __init__(self, channels: tuple[int, ...]) -> None:
-        self._channels = channels
+        self.channels = channels
         self._undelivered = 0  # frames to the hub in a row
         self._unanswered = 0  # searches since the hub last said anything
         self._rival: int | None = None  # EUI that announced our own short address
@@ -144,11 +144,11 @@ class Whereabouts:
     def discover(self, refused: str = "") -> DiscoverNetworks:
         """The request. ``refused``: as for ``judge``."""
         self.sought, self.refused = None, refused
-        return DiscoverNetworks(self._channels)
+        return DiscoverNetworks(self.channels)
 
     def discovered(self, result: RadioResult, network: NetworkInfo) -> tuple[NetworkSought, MoveNetwork | None]:
         """What it showed, and where to go."""
-        self.sought, place = judge(result, network, self._channels, self.refused)
+        self.sought, place = judge(result, network, self.channels, self.refused)
         return self.sought, place
 
     def announced(self, eui: int, short_address: int, own: NetworkInfo) -> None:

@@ -61,6 +61,7 @@ class Seat:
     eui: int
     node: Node | None = None
     network: NetworkInfo | None = None
+    network_key: int = 0  # of the network in NV: who has another one hears nothing
     on_air: bool = True  # False after a scan: the network is in NV only, until Restore or Move
     install_codes: dict[int, bytes] = field(default_factory=dict)  # by EUI: or a pre-shared link key
     link_keys: dict[int, bytes] = field(default_factory=dict, repr=False)  # by the partner's EUI, from SetLinkKey
@@ -82,6 +83,7 @@ class World:
         self._random = random.Random(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._network_keys = itertools.count(1)
 
     # --- who is there -----------------------------------------------------------------------------------------------
 
@@ -242,13 +244,19 @@ class World:
         pan_id = self._random.randrange(1, 0xFFF0) if request.pan_id is None else request.pan_id
         extended = seat.eui if request.extended_pan_id is None else request.extended_pan_id
         seat.on_air = True
+        seat.network_key = next(self._network_keys)
         seat.network = NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR)
         return RadioResult(RadioStatus.OK, seat.network)
 
     def _join(self, seat: Seat, request: JoinNetwork) -> RadioResult:
+        """As factory new: the network that the chip was on is forgotten whatever comes of it."""
+        seat.network = None
+        seat.link_keys.clear()
         for hub in self.seats.values():
             network = hub.network
             if hub is seat or network is None or network.logical_type is not LogicalType.COORDINATOR:
+                continue
+            if request.extended_pan_id not in (None, network.extended_pan_id):
                 continue
             if network.channel not in request.channels or self.now > hub.permit_until or hub.eui in self.blocked:
                 continue
@@ -256,6 +264,7 @@ class World:
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
             seat.on_air = True
+            seat.network_key = hub.network_key
             seat.link_keys.clear()
             seat.network = NetworkInfo(
                 seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
@@ -338,7 +347,8 @@ class World:
     def _same_network(self, one: Seat, other: Seat) -> bool:
         if {one.eui, other.eui} & self.blocked or other.eui in self.deaf or not (one.on_air and other.on_air):
             return False
-        return _place(one.network) is not None and _place(one.network) == _place(other.network)
+        place = _place(one.network)
+        return place is not None and place == _place(other.network) and one.network_key == other.network_key
 
     def _by_address(self, seat: Seat, short: int) -> Seat | None:
         for other in self.seats.values():

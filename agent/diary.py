@@ -21,8 +21,8 @@ class Diary:
         self._link_quality: int | None = None
 
     def heard(self, event: RadioEvent) -> None:
-        """Something came up from the radio; kept in memory until the hub's next answer."""
-        if isinstance(event, ApsIndication) and event.source == COORDINATOR:
+        """Something came up from the radio; kept in memory until the hub's next answer. A chip tells no LQI of ZDO."""
+        if isinstance(event, ApsIndication) and event.source == COORDINATOR and event.destination_endpoint:
             self._link_quality = event.link_quality
 
     def note(self, event: EndpointEvent, utc: int) -> None:

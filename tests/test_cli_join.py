@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import EXIT_OK, EXIT_RADIO, EXIT_REFUSED, EXIT_USAGE
+from agent.errors import EXIT_OK, EXIT_RADIO, EXIT_REFUSED, EXIT_STORAGE, EXIT_USAGE
 from agent.events import format_eui
 from agent.update.database import open_database
 from agent.update.facts import FactName
@@ -106,6 +106,35 @@ def test_a_crc_error_is_told_before_the_radio_is_touched(
     assert device.call("leave") == EXIT_RADIO
 
 
+def test_a_crc_error_in_device_toml_is_told_at_provisioning_and_at_every_join(
+    device: DeviceFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = device.identity.install_code.hex()
+    text = device.config.read_text(encoding="utf-8")
+    device.config.write_text(text.replace(code, code[:-4] + "0000"), encoding="utf-8")
+    before = device.slot("A")
+    for words in (("provision", "--image", str(device.folder / "old.bin"), "--again"), ("join",)):
+        assert device.call(*words) == EXIT_USAGE
+        told = capsys.readouterr().err
+        assert "radio.install_code: its CRC is 0000" in told
+        assert code[:-4] not in told.lower()
+    assert device.slot("A") == before
+
+
+def test_certificates_of_another_device_are_refused_before_the_radio_is_touched(
+    device: DeviceFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device.write_config(str(device.folder / "no radio is there"))
+    other = EUI + 1
+    new_certificate_sets(device.folder / "identity" / "ca", device.folder, other)
+    for suite in (1, 2):
+        foreign = device.folder / f"{other:016x}-cbke-{suite}.txt"
+        (device.keys / f"{EUI:016x}-cbke-{suite}.txt").write_bytes(foreign.read_bytes())
+    for words in (("provision", "--image", str(device.folder / "old.bin"), "--again"), ("join",)):
+        assert device.call(*words) == EXIT_STORAGE
+        assert f"made for {other:016X}, not for {EUI:016X}" in capsys.readouterr().err
+
+
 def test_no_code_at_all(device: DeviceFolder, capsys: pytest.CaptureFixture[str]) -> None:
     text = device.config.read_text(encoding="utf-8")
     device.config.write_text(text.replace(device.identity.install_code.hex(), ""), encoding="utf-8")
@@ -164,6 +193,10 @@ def test_the_running_device_leaves_stays_apart_and_joins_by_a_given_code(
 
     async def story(street: Street) -> None:
         async with running(device, "join failed"):
+            assert await street.call("status") == EXIT_OK
+            shown = capsys.readouterr().out
+            assert "failing         key exchange failed" in shown
+            assert "the hub does not know this install code, or it is wrong" in shown
             told = await street.json("join", "--install-code", OTHER_CODE.hex(), code=EXIT_OK)
             assert told["by_running_device"] is True
             assert told["steps"][-1] == "hub answers"

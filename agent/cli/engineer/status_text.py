@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from agent.events import RadioStatus
+
 Values = dict[str, Any]
 NEVER = "not known: the device has not told it yet"
 
@@ -49,7 +51,12 @@ def _surroundings(status: Values) -> Iterator[str]:
     failed = status["joining_failed"]
     if failed:
         detail = f" ({failed['detail']})" if failed["detail"] else ""
-        yield _line("  failing", f"{failed['status']}{detail}, {failed['time']}")
+        again = "" if failed["retry_s"] is None else f", again {failed['retry_s']:g} s after"
+        yield _line("  failing", f"{failed['status']}{detail}, {failed['time']}{again}")
+        if failed["status"] == RadioStatus.KEY_EXCHANGE_FAILED.value:
+            yield _line("", "the hub does not know this install code, or it is wrong: compare it with the label")
+        if failed["retry_s"] is None:
+            yield _line("", "not by itself: han-agent join, or a restart, makes it join again")
     yield _line("hub", f"{hub['eui']}, endpoint {hub['endpoint']}, found {hub['time']}" if hub else NEVER)
     lost = status["hub_lost"]
     if lost:

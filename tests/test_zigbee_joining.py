@@ -255,6 +255,20 @@ def test_leave_in_the_middle_of_an_attempt() -> None:
         assert lab.joining.state is JoinState.APART
 
 
+def test_leave_takes_back_a_join_that_is_under_way() -> None:
+    lab = Lab().online()
+    lab.joining.leave("told to", lab.now)
+    lab.asked()
+    lab.done(RadioResult(RadioStatus.OK))
+    lab.joining.join(GIVEN, lab.now)
+    assert lab.asked() == [GIVEN]
+    lab.joining.leave("no, rather not", lab.now)
+    lab.done(OK)
+    assert lab.asked() == [LeaveNetwork()]
+    lab.done(RadioResult(RadioStatus.OK))
+    assert lab.joining.state is JoinState.APART
+
+
 def test_a_radio_that_is_lost_while_it_leaves_leaves_when_it_is_back() -> None:
     lab = Lab().online()
     lab.joining.leave("told to", lab.now)

@@ -245,7 +245,7 @@ class Joining:
 
     def leave(self, reason: str, now: float) -> None:
         """Leave now, or as soon as the chip is free, and join no more until ``join``."""
-        self._apart, self._told = reason, None
+        self._apart, self._told, self._tried = reason, None, None
         self._stop_key(now)
         if self._commissioning is None:
             self._leave(reason)

@@ -25,9 +25,7 @@ from __future__ import annotations
 from collections import deque
 
 from agent.events import (
-    BROADCAST_AWAKE,
     COORDINATOR,
-    ApsRequest,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
@@ -40,7 +38,7 @@ from agent.events import (
 from agent.zigbee import zdo
 from agent.zigbee.cbke.hub_key import HubKey, LinkKeyMade, MustLeave
 from agent.zigbee.clusters import Cluster
-from agent.zigbee.foundation import ReadAttributes, Value
+from agent.zigbee.foundation import Value
 from agent.zigbee.join_events import (
     ON_A_NETWORK,
     HubAnswered,
@@ -56,8 +54,9 @@ from agent.zigbee.join_events import (
 )
 from agent.zigbee.pause import LONGEST_BACK_OFF_S, Pause
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
+from agent.zigbee.questions import Questions
 from agent.zigbee.swap_out import hub_is_open_here, swap_request
-from agent.zigbee.time_cluster import ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS, HubClock
+from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.whereabouts import ALL_CHANNELS, Whereabouts, describe
 from agent.zigbee.zcl import ZclFrame
 
@@ -71,7 +70,6 @@ ANSWER_TIMEOUT_S = 5.0
 TIME_REFRESH_S = 3_600.0
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
-_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
 
 
 class Joining:
@@ -92,7 +90,7 @@ class Joining:
         self.key = key
         self._where = Whereabouts(channels)
         self._join_request = request
-        self._profile = profile
+        self._ask = Questions(profile, logical_type)
         self._logical_type = logical_type
         self._clock = clock
         self.state = JoinState.DOWN
@@ -112,13 +110,8 @@ class Joining:
         self._told: JoinNetwork | None = None  # by the engineer: to be joined with as soon as the chip is free
         self._tried: JoinNetwork | None = None  # that, while it is being tried
         self._by_hash = True  # the last join was: the next one goes by the install code
-        self._wanted = Cluster.OTA  # what the hub's endpoint is looked for by
-        self._zdo_sequence = 0
-        self._match_sequence: int | None = None  # of the Match_Desc_req whose answer counts
-        self._next_handle = 1
         self._commissioning: int | None = None  # handle of the Restore, Join, Move ... that is awaited
         self._key_handles: dict[int, int] = {}
-        self._outbox: list[tuple[int, RadioRequest | OutgoingZcl]] = []
         self._events: deque[JoinEvent] = deque()
 
     @property
@@ -141,9 +134,7 @@ class Joining:
             return
         self._stop_key(now)
         self._lose_hub(reason)
-        if self.key is not None:
-            self.key.forget_network(reason)
-            self._take_key_events(now)
+        self._forget_key(reason, now)
         self.state, self._commissioning = JoinState.BACK_OFF, None
         pause_s = self._join_pause.next()
         self._wake = self._not_before = now + pause_s
@@ -161,7 +152,7 @@ class Joining:
         self._stop_key(now)
         self._lose_hub(reason)
         self.state, self._wake, self._commissioning, self._tried = JoinState.DOWN, None, None, None
-        self._outbox.clear()
+        self._ask.take()
 
     def request_done(self, handle: int, result: RadioResult, now: float) -> None:
         """The outcome of one request. Of our own APS requests only the answer counts, not the delivery."""
@@ -271,7 +262,7 @@ class Joining:
             case zdo.IeeeAddrRsp(status=zdo.ZdpStatus.SUCCESS, eui=eui) if eui != self._hub_eui:
                 self._hub_named(eui, now)
             case zdo.MatchDescRsp(status=zdo.ZdpStatus.SUCCESS, endpoints=(endpoint, *_)):
-                if self.state is JoinState.SEARCHING and sequence == self._match_sequence:
+                if self.state is JoinState.SEARCHING and self._ask.is_about_endpoint(sequence):
                     self._endpoint_found(endpoint, now)
             case _:
                 pass
@@ -290,7 +281,7 @@ class Joining:
     def _endpoint_found(self, endpoint: int, now: float) -> None:
         if self.key_held:
             self._hub_found(endpoint, now)
-        elif self.key is not None and self._wanted is Cluster.KEY_ESTABLISHMENT:
+        elif self.key is not None and self._ask.wanted is Cluster.KEY_ESTABLISHMENT:
             self.state, self._wake = JoinState.KEYING, None
             self._search_pause.reset()
             self.key.begin(Peer(COORDINATOR, endpoint, self._hub_eui), now)
@@ -342,7 +333,7 @@ class Joining:
     def doubt(self, now: float) -> None:
         """Something speaks against the hub being there, or being the same: ask for its EUI and its time now."""
         if self.state is JoinState.ONLINE and self._silent_reads == 0:
-            self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)
+            self._ask.ask_eui()
             self._read_time(now)
 
     def secured_sent(self, status: RadioStatus, now: float) -> None:
@@ -385,21 +376,24 @@ class Joining:
             self.key.stop(now)
             self._key_handles.clear()
 
+    def _forget_key(self, reason: str, now: float) -> None:
+        """The chip has forgotten it with its network."""
+        if self.key is not None:
+            self.key.forget_network(reason)
+            self._take_key_events(now)
+
     def _leave(self, reason: str) -> None:
         self._leaving = reason
         self._lose_hub(reason)
         self._commission(LeaveNetwork(), JoinState.LEAVING)
 
     def _left(self, now: float) -> None:
-        if self.key is not None:
-            self.key.forget_network("left the network")
+        self._forget_key("left the network", now)
         if self._apart:
             self.state, self._wake = JoinState.APART, None
-            self._events.append(LeftNetwork(self._leaving, None))
         else:
-            self._events.append(LeftNetwork(self._leaving, LONGEST_BACK_OFF_S))
             self.state, self._wake = JoinState.BACK_OFF, now + LONGEST_BACK_OFF_S
-        self._take_key_events(now)
+        self._events.append(LeftNetwork(self._leaving, None if self._apart else LONGEST_BACK_OFF_S))
         if self._told is not None:
             self._join_as_told()
 
@@ -435,9 +429,8 @@ class Joining:
     def requests_to_send(self) -> list[tuple[int, RadioRequest | OutgoingZcl]]:
         """New requests, each with the handle that ``request_done`` brings back."""
         for key_handle, request in self.key.requests_to_send() if self.key is not None else ():
-            self._key_handles[self._put(request)] = key_handle
-        requests, self._outbox = self._outbox, []
-        return requests
+            self._key_handles[self._ask.put(request)] = key_handle
+        return self._ask.take()
 
     def next_event(self) -> JoinEvent | None:
         """The oldest event not yet taken."""
@@ -445,7 +438,7 @@ class Joining:
 
     def _commission(self, request: RadioRequest, state: JoinState) -> None:
         self.state, self._wake = state, None
-        self._commissioning = self._put(request)
+        self._commissioning = self._ask.put(request)
 
     def _back_off(self, result: RadioResult, now: float) -> None:
         self._tried = None
@@ -476,28 +469,22 @@ class Joining:
         self._events.append(NetworkUp(network, joined))
         if joined and self.key is not None:
             self._hub_eui = UNKNOWN_EUI
-            self.key.forget_network("Trust Center swap-out" if self._by_hash else "joined anew")
-            self._take_key_events(now)
+            self._forget_key("Trust Center swap-out" if self._by_hash else "joined anew", now)
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
         self.announce()
         self._search(now)
 
     def announce(self) -> None:
         """Device_annce, on which a hub opens the tunnel anew."""
-        network = self.network
-        if network is not None:
-            capability = _CAPABILITY[self._logical_type]
-            self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, capability), BROADCAST_AWAKE)
+        if self.network is not None:
+            self._ask.announce(self.network)
 
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now
-        self._match_sequence = None
         self._where.searched()
-        self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)  # first, so that HubFound mostly knows the EUI
+        self._ask.ask_eui()  # first, so that HubFound mostly knows the EUI
         if self.key is None or self._hub_eui != UNKNOWN_EUI:
-            self._wanted = Cluster.OTA if self.key_held else Cluster.KEY_ESTABLISHMENT
-            match = zdo.MatchDescReq(COORDINATOR, self._profile, (self._wanted,), ())
-            self._match_sequence = self._zdo(match, COORDINATOR)
+            self._ask.ask_endpoint(Cluster.OTA if self.key_held else Cluster.KEY_ESTABLISHMENT)
         self._wake = now + self._search_pause.next()
 
     def _hub_found(self, endpoint: int, now: float) -> None:
@@ -512,9 +499,7 @@ class Joining:
     def _read_time(self, now: float) -> None:
         if self.hub is None:
             return
-        request = ReadAttributes((ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS))
-        frame = OutgoingZcl(self.hub, Cluster.TIME, request.COMMAND, request.encode(), cluster_specific=False)
-        self._put(frame)
+        self._ask.read_time(self.hub)
         self._silent_reads += 1
         self._wake = now + self._read_pause.next()
 
@@ -522,17 +507,3 @@ class Joining:
         if self.hub is not None:
             self.hub = None
             self._events.append(HubLost(reason))
-
-    def _zdo(self, command: zdo.ZdoCommand, destination: int) -> int:
-        """Its sequence number."""
-        self._zdo_sequence = (self._zdo_sequence + 1) & 0xFF
-        payload = zdo.pack(self._zdo_sequence, command)
-        unicast = destination != BROADCAST_AWAKE
-        self._put(ApsRequest(destination, 0, 0, 0, command.CLUSTER, payload, aps_ack=unicast))
-        return self._zdo_sequence
-
-    def _put(self, request: RadioRequest | OutgoingZcl) -> int:
-        handle = self._next_handle
-        self._next_handle += 1
-        self._outbox.append((handle, request))
-        return handle

@@ -46,6 +46,7 @@ def test_join_step_by_step_then_leave(device: DeviceFolder, capsys: pytest.Captu
         assert (status["network"]["channel"], status["network"]["by"]) == (20, "join")
         assert status["link_key"] == {"hub": "02DB000000000C4F", "suite": 2}
         assert status["last_contact"]["hub_has_time"] is True
+        assert status["last_contact"]["link_quality"] > 0
         assert status["install_code"] == "given to han-agent join", "with its channel, which device.toml does not have"
         # who is on a network is not taken off it by a second join
         again = await street.json("join", code=EXIT_REFUSED)

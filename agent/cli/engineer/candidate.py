@@ -6,6 +6,8 @@ device would meet; it is over when the hub has answered, or when what happened m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agent.errors import FormatError
 from agent.events import (
     ApsIndication,
@@ -26,12 +28,22 @@ from agent.zigbee.zcl import ZclFrame
 
 
 class Candidate:
-    """``agent.ports.Node``. ``request``: what to join with, where the chip remembers no network."""
+    """``agent.ports.Node``. ``request``: what to join with, where the chip remembers no network.
 
-    def __init__(self, joining: Joining, own: EndpointDescription, request: JoinNetwork) -> None:
+    ``hear`` gets whatever comes up from the radio, first.
+    """
+
+    def __init__(
+        self,
+        joining: Joining,
+        own: EndpointDescription,
+        request: JoinNetwork,
+        hear: Callable[[RadioEvent], None] = lambda _event: None,
+    ) -> None:
         self.joining = joining
         self._own = own
         self._request = request
+        self._hear = hear
         self._sequence = 0
 
     # --- agent.ports.Node
@@ -43,6 +55,7 @@ class Candidate:
 
     def receive(self, event: RadioEvent, now: float) -> None:
         """What the air brings; what is not for joining is left alone."""
+        self._hear(event)
         if isinstance(event, NetworkLost):
             self.joining.network_lost(event.reason, now)
         elif isinstance(event, RadioLost):

@@ -6,10 +6,11 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent import control_socket, presence
 from agent.assembly import build_joining, check_identity
@@ -108,7 +109,7 @@ def _ask_device(settings: Settings, what: Told, say: Say) -> Joined:
     return _end(story, by_device=True)
 
 
-def _news(path: Path, since: object, end: float):  # type: ignore[no-untyped-def]
+def _news(path: Path, since: object, end: float) -> Iterator[tuple[str, dict[str, Any]]]:
     """The lines of the device's log from now on, until ``end``."""
     while time.monotonic() < end:
         answer = control_socket.ask(path, "news", since=since)
@@ -153,14 +154,13 @@ class _Session:
         self._say = say
         self._diary = Diary(journal.facts)
         self._stop = asyncio.Event()
-        self._seen_radio = False
 
     async def run(self, request: JoinNetwork) -> None:
         """Raises RadioError where the radio is not there."""
         settings = self._settings
         joining = build_joining(settings, self._journal, HubClock(), random.SystemRandom())
         own = describe_endpoint(settings.role, settings.radio.endpoint, settings.radio.profile)
-        self._candidate = Candidate(joining, own, request)
+        self._candidate = Candidate(joining, own, request, self._diary.heard)
         driver = Driver(self._candidate, radio_of(settings), time.monotonic, self._look)
         patience = asyncio.get_running_loop().call_at(
             asyncio.get_running_loop().time() + self._story.deadline - time.monotonic(), self._stop.set

@@ -235,10 +235,10 @@ def test_answers_of_others_do_not_count() -> None:
     assert lab.joining.hub is None
 
 
-def test_time_is_read_again_every_hour() -> None:
+def test_time_is_read_again_every_ten_minutes() -> None:
     lab = Lab().online()
     lab.time({0: 700_000_000, 1: 3})
-    assert lab.next() == 3600
+    assert lab.next() == 600
     assert lab.asked() == ["read time of endpoint 8"]
 
 

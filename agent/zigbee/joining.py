@@ -49,7 +49,7 @@ from agent.zigbee.zcl import ZclFrame
 
 # Our choices.
 ANSWER_TIMEOUT_S = 5.0
-TIME_REFRESH_S = 3_600.0
+TIME_REFRESH_S = 600.0  # so soon an idle device misses its hub; ZigBee's Keep-Alive cluster has the same base
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
 _CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on

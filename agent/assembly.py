@@ -171,8 +171,7 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     basic = describe_basic(settings.role, settings.image.hardware_version, str(base.running.version))
     logical_type = LOGICAL_TYPES[settings.radio.logical_type]
     key = _hub_key(base)
-    channels = tuple(settings.radio.channels)
-    joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock, key, channels)
+    joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock, key)
     tunnel = TunnelServer(settings.tunnel, _journalled_tunnel(base.journal))
     ota = _ota_client(base, update, clock)
     options = replace(base.options, require_security=base.options.require_security or key is not None)

@@ -44,7 +44,7 @@ from agent.zigbee.foundation import ReadAttributes, Value
 from agent.zigbee.pause import LONGEST_BACK_OFF_S, Pause
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
 from agent.zigbee.time_cluster import ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS, HubClock
-from agent.zigbee.whereabouts import ALL_CHANNELS, AddressChanged, NetworkSought, Whereabouts
+from agent.zigbee.whereabouts import AddressChanged, NetworkSought, Whereabouts
 from agent.zigbee.zcl import ZclFrame
 
 # Our choices.
@@ -135,10 +135,9 @@ class Joining:
         logical_type: LogicalType,
         clock: HubClock,
         key: HubKey | None = None,
-        channels: tuple[int, ...] = ALL_CHANNELS,
     ) -> None:
         self.key = key
-        self._where = Whereabouts(channels)
+        self._where = Whereabouts()
         self._join_request = request
         self._profile = profile
         self._logical_type = logical_type

@@ -426,6 +426,24 @@ def test_another_short_address_is_announced_and_its_reason_told() -> None:
     assert lab.joining.state is JoinState.ONLINE
 
 
+def test_a_rejoin_that_gave_another_short_address_is_announced() -> None:
+    lab = Lab().online()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.asked()
+    lab.silence(heard())
+    lab.events()
+    lab.next()
+    lab.asked()
+    lab.done(heard(beacon()))
+    assert lab.asked() == [RestoreNetwork()]
+    new = NetworkInfo(EUI, 0x4321, 0xABCD, 0x99, 15, LogicalType.ROUTER)
+    lab.done(RadioResult(RadioStatus.OK, new))
+    assert lab.events()[-1] == NetworkUp(new, joined=False)
+    assert lab.asked() == [zdo.DeviceAnnce(0x4321, EUI, 0x8E), IEEE, MATCH]
+
+
 def test_channels_in_words() -> None:
     assert ranges((26, 11, 12, 13, 20)) == "11-13, 20, 26"
 

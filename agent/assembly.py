@@ -179,8 +179,7 @@ def build_joining(settings: Settings, journal: Journal, clock: HubClock, rng: ra
     radio = settings.radio
     request = InstallCodes(radio, journal).request()
     key = _hub_key(settings, journal, rng)
-    channels = request.channels if request else tuple(radio.channels)
-    return Joining(request, radio.profile, LOGICAL_TYPES[radio.logical_type], clock, key, channels)
+    return Joining(request, radio.profile, LOGICAL_TYPES[radio.logical_type], clock, key)
 
 
 def _hub_key(settings: Settings, journal: Journal, rng: random.Random) -> HubKey | None:

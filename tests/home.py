@@ -105,6 +105,7 @@ class Home:
     server: ServerSettings = field(default_factory=ServerSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     logical_type: str = "router"
+    channels: list[int] = field(default_factory=lambda: list(range(11, 27)))
     log: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     disk: Disk = field(default_factory=Disk)
     on_disk: bool = False  # the journal too: see ``Rig``
@@ -266,6 +267,7 @@ class Home:
                 install_code=self.identity.install_code.hex(),
                 key_establishment=self.keys,
                 logical_type=self.logical_type,
+                channels=self.channels,
             ),
             image=ImageSettings(
                 manufacturer_code=HEADER.manufacturer_code,

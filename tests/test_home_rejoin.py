@@ -83,6 +83,14 @@ def test_the_hub_goes_to_another_channel_or_pan_in_mid_transfer(kind: str, pan_i
     assert (network.channel, network.pan_id) == (25, home.hub.network.pan_id)
 
 
+def test_an_idle_device_misses_its_hub_within_a_quarter_of_an_hour() -> None:
+    home = Home(channels=[20])  # to join on; the network is followed wherever it goes
+    assert home.run_until(lambda: bool(home.logged("tunnel open")))
+    home.run(300.0)
+    assert home.hub.move_network(25, 0x1111, home.world.now)
+    assert home.run_until(lambda: len(home.logged("tunnel open")) == 2, 900.0), home.log[-20:]
+
+
 @KINDS
 def test_a_hub_that_is_gone_for_hours_and_back_elsewhere(kind: str) -> None:
     home, _ = in_mid_download(kind)

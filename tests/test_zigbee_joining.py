@@ -353,10 +353,10 @@ def test_answers_of_others_do_not_count() -> None:
     assert lab.joining.hub is None
 
 
-def test_time_is_read_again_every_hour() -> None:
+def test_time_is_read_again_every_ten_minutes() -> None:
     lab = Lab().online()
     lab.time({0: 700_000_000, 1: 3})
-    assert lab.next() == 3600
+    assert lab.next() == 600
     assert lab.asked() == ["read time of endpoint 8"]
 
 
@@ -565,6 +565,24 @@ def test_another_short_address_is_announced_and_its_reason_told() -> None:
     lab.joining.network_changed(elsewhere, lab.now)
     assert lab.events() == []
     assert lab.joining.state is JoinState.ONLINE
+
+
+def test_a_rejoin_that_gave_another_short_address_is_announced() -> None:
+    lab = Lab().online()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.asked()
+    lab.silence(heard())
+    lab.events()
+    lab.next()
+    lab.asked()
+    lab.done(heard(beacon()))
+    assert lab.asked() == [RestoreNetwork()]
+    new = NetworkInfo(EUI, 0x4321, 0xABCD, 0x99, 15, LogicalType.ROUTER)
+    lab.done(RadioResult(RadioStatus.OK, new))
+    assert lab.events()[-1] == NetworkUp(new, joined=False)
+    assert lab.asked() == [zdo.DeviceAnnce(0x4321, EUI, 0x8E), IEEE, MATCH]
 
 
 def test_channels_in_words() -> None:

@@ -57,7 +57,7 @@ from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
 from agent.zigbee.questions import Questions
 from agent.zigbee.swap_out import hub_is_open_here, swap_request
 from agent.zigbee.time_cluster import HubClock
-from agent.zigbee.whereabouts import ALL_CHANNELS, Whereabouts, describe
+from agent.zigbee.whereabouts import Whereabouts, describe
 from agent.zigbee.zcl import ZclFrame
 
 __all__ = [
@@ -67,7 +67,7 @@ __all__ = [
 
 # Our choices.
 ANSWER_TIMEOUT_S = 5.0
-TIME_REFRESH_S = 3_600.0
+TIME_REFRESH_S = 600.0  # so soon an idle device misses its hub; ZigBee's Keep-Alive cluster has the same base
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
 
@@ -85,10 +85,9 @@ class Joining:
         logical_type: LogicalType,
         clock: HubClock,
         key: HubKey | None = None,
-        channels: tuple[int, ...] = ALL_CHANNELS,
     ) -> None:
         self.key = key
-        self._where = Whereabouts(channels)
+        self._where = Whereabouts()
         self._join_request = request
         self._ask = Questions(profile, logical_type)
         self._logical_type = logical_type
@@ -216,7 +215,7 @@ class Joining:
             self._commission(RestoreNetwork(), JoinState.RESTORING)
 
     def _swap_request(self) -> JoinNetwork | None:
-        return swap_request(self.key, self.network, self._where.channels, self._logical_type)
+        return swap_request(self.key, self.network, self._logical_type)
 
     def _next_join(self) -> JoinNetwork | None:
         """By the install code; in turn with the hash of a key that no network answers to, see ``swap_out``."""

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 from agent.events import COORDINATOR, JoinNetwork, LogicalType, NetworkInfo, RadioResult
 from agent.zigbee.cbke.hub_key import HubKey
+from agent.zigbee.whereabouts import CHANNELS
 
 
-def swap_request(
-    key: HubKey | None, network: NetworkInfo | None, channels: tuple[int, ...], logical_type: LogicalType
-) -> JoinNetwork | None:
+def swap_request(key: HubKey | None, network: NetworkInfo | None, logical_type: LogicalType) -> JoinNetwork | None:
     """The join by hash; None where there is no key to hash. ``network`` None: any that takes it."""
     if key is None or not key.swap_key:
         return None
     if network is None:
-        return JoinNetwork(b"", channels, logical_type, link_key=key.swap_key)
-    return JoinNetwork(b"", channels, logical_type, network.extended_pan_id, key.swap_key)
+        return JoinNetwork(b"", CHANNELS, logical_type, link_key=key.swap_key)
+    return JoinNetwork(b"", (network.channel,), logical_type, network.extended_pan_id, key.swap_key)
 
 
 def hub_is_open_here(result: RadioResult, network: NetworkInfo) -> bool:

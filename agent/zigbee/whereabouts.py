@@ -24,7 +24,7 @@ from agent.events import (
     format_eui,
 )
 
-ALL_CHANNELS = tuple(range(11, 27))
+CHANNELS = tuple(range(11, 27))  # all, whatever radio.channels says of joining: it is our network that we look for
 UNDELIVERED = 5  # our choice: so many frames in a row, before the hub is asked for its time
 SEARCHES_BEFORE_DISCOVERY = 2  # our choice: without any answer of the hub
 
@@ -110,8 +110,7 @@ def _place(beacon: Beacon) -> tuple[int, int]:
 class Whereabouts:
     """What is known of where our network is, from one sign of life of the hub to the next."""
 
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        self.channels = channels
+    def __init__(self) -> None:
         self._undelivered = 0  # frames to the hub in a row
         self._unanswered = 0  # searches since the hub last said anything
         self._rival: int | None = None  # EUI that announced our own short address
@@ -144,11 +143,11 @@ class Whereabouts:
     def discover(self, refused: str = "") -> DiscoverNetworks:
         """The request. ``refused``: as for ``judge``."""
         self.sought, self.refused = None, refused
-        return DiscoverNetworks(self.channels)
+        return DiscoverNetworks(CHANNELS)
 
     def discovered(self, result: RadioResult, network: NetworkInfo) -> tuple[NetworkSought, MoveNetwork | None]:
         """What it showed, and where to go."""
-        self.sought, place = judge(result, network, self.channels, self.refused)
+        self.sought, place = judge(result, network, CHANNELS, self.refused)
         return self.sought, place
 
     def announced(self, eui: int, short_address: int, own: NetworkInfo) -> None:

@@ -395,6 +395,25 @@ def test_the_network_moves_by_command(tmp_path: Path, capsys: pytest.CaptureFixt
     assert status["network"] == {"hub_eui": "00DB1234567890B2", "channel": 11, "pan_id": "0x1234"}
 
 
+def test_devices_are_removed_and_permitted_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> list[int]:
+        settings = settings_in(tmp_path)
+        async with running(settings):
+            return [
+                await head_end(settings, "remove-device", "--device", PPMID, "--rejoin"),
+                await head_end(settings, "remove-device", "--device", "02DB0000000000FF", "--keep-out"),
+                await head_end(settings, "permit-device", "--device", "02DB0000000000FF"),
+                await head_end(settings, "permit-device", "--device", "the first one"),
+            ]
+
+    codes = asyncio.run(scenario())
+    told = capsys.readouterr()
+    assert codes == [0, 1, 2, 2], told.err
+    assert told.out == f"remove-device: {PPMID}\n"
+    assert "02DB0000000000FF: the hub does not know where this device is" in told.err
+    assert "02DB0000000000FF: no install code of it in hub.toml's [[devices]]" in told.err
+
+
 def test_a_duis_request_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     xml = tmp_path / "request.xml"
     image = base64.b64encode(ota_file(tmp_path).read_bytes()).decode()

@@ -19,7 +19,7 @@ FIRST_CHANNEL, LAST_CHANNEL = 11, 26
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``join``."""
-    parser.description = (
+    parser.epilog = (
         "Join a network, establish a key with the hub, and say what happens. Works while the device runs, too. "
         "An install code that has worked is kept for the next time, before device.toml's until that one is changed."
     )

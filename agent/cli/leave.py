@@ -14,7 +14,7 @@ from agent.errors import EXIT_OK, EXIT_REFUSED
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``leave``."""
-    parser.description = (
+    parser.epilog = (
         "Say goodbye to the hub, forget network and link key. Works while the device runs, too. It joins again when "
         "han-agent join says so, or when it is started anew and knows its install code."
     )

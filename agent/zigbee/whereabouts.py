@@ -135,6 +135,11 @@ class Whereabouts:
         """It was asked where its endpoint is."""
         self._unanswered += 1
 
+    def in_vain(self) -> bool:
+        """A key establishment came to nothing; True when the hub has been silent for too long."""
+        self._unanswered += 1
+        return self.is_in_doubt
+
     @property
     def is_in_doubt(self) -> bool:
         """Whether the next search wants a discovery before it."""

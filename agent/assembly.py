@@ -136,7 +136,7 @@ def _policy(base: Base, keys: KeyStore, parties: Parties) -> Policy:
         maximum_octets=settings.image.maximum_octets,
         slot_octets=base.slot_octets,
         minimum_security_counter=base.security_counter,
-        running_version=base.running.version,
+        running_version=None if base.running.is_factory else base.running.version,
         base_abi=settings.base_abi or None,
         eui=parties.device,
     )

@@ -102,6 +102,11 @@ class Device:
         return self._update.state
 
     @property
+    def is_factory(self) -> bool:
+        """Whether this is the factory agent, because no slot verifies."""
+        return self._update.is_factory
+
+    @property
     def hub_answers(self) -> bool:
         """Whether the hub has answered and has not become silent since."""
         return self._hub_answers

@@ -1,7 +1,8 @@
-"""The entry point of the payload: what the first stage starts. Wires the device to its board and runs it.
+"""The entry point of the payload, and of the factory agent: what the first stage starts. Wires the device to its board.
 
-Started by ``agent.boot.first_stage`` only: the handover says which slot runs, and the version is the one that
-``han-agent image build`` wrote into this very copy. Exit code 75 asks the unit for a new start through the first stage.
+The handover says which slot runs, and the version is the one that ``han-agent image build`` wrote into this very copy.
+When no slot verifies, the first stage starts the copy of the base system, as the factory agent: it runs no image, and
+is the same device otherwise. Exit code 75 asks the unit for a new start through the first stage.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ import structlog
 
 from agent import control_socket, logs, presence
 from agent.assembly import Base, build_device
+from agent.boot.backends import open_boot_control, open_loader, restart_machine
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
 from agent.boot.places import OpenPlaces, Places, open_places
-from agent.boot.slots import capacity_octets
+from agent.boot.slots import smallest_capacity_octets
 from agent.device import Device
-from agent.errors import HanError, SettingsError
+from agent.errors import EXIT_RESTART, HanError, SettingsError
 from agent.image.signature import load_trusted_keys
 from agent.image.version import Version
 from agent.ports import Relay
 from agent.runtime import Runtime
 from agent.settings import Settings, load_device
-from agent.update.commands import Running
+from agent.update.commands import FACTORY, Running
 from agent.update.database import open_database
 from agent.update.facts import FactName
 from agent.update.firmware_slots import FirmwareSlots
@@ -69,41 +71,43 @@ def own_version() -> Version:
 
 def _run(config: Path) -> int:
     settings = load_device(config)
-    version = own_version()
     handover = Handover.from_environment(os.environ)
     if handover is None:
         raise SettingsError("started without a first stage: use han-agent run --config FILE")
+    running = _running(handover)
     with ExitStack() as stack:
         places = Places.load(config)
         stack.enter_context(presence.hold(settings.storage.database))
-        opened = open_places(places, stack)
+        opened = open_places(places, stack, all_slots=False)
         database = stack.enter_context(closing(open_database(settings.storage.database)))
         journal = Journal(database)
         board = open_board(settings)
-        device = _device(settings, places, opened, handover, version, journal, board.relay)
-        log = structlog.get_logger()
-        log.info("running", role=settings.role, version=str(version), slot=handover.slot.name, trial=handover.trial)
-        _record(handover, version, journal)
+        loader = open_loader(places.boot, stack)
+        boot = open_boot_control(opened, loader, handover.slot)
+        device = _device(settings, places, opened, boot, running, journal, board.relay)
+        _record(settings.role, handover, running, journal)
         control = control_socket.socket_path(settings.storage.database)
-        return asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
+        code = asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
+        if code == EXIT_RESTART and loader is not None:
+            restart_machine(loader)
+        return code
 
 
 def _device(
     settings: Settings,
     places: Places,
     opened: OpenPlaces,
-    handover: Handover,
-    version: Version,
+    boot: SlotsControl,
+    running: Running,
     journal: Journal,
     relay: Relay | None,
 ) -> Device:
-    control = SlotsControl(opened.store, opened.areas, handover.slot)
     base = Base(
         settings=settings,
-        running=Running(version, handover.slot.name, handover.image_hash, handover.trial),
-        slots=FirmwareSlots(control, opened.areas, places.tries),
-        slot_octets=min(capacity_octets(area) for area in opened.areas.values()),
-        security_counter=control.status().security_counter,
+        running=running,
+        slots=FirmwareSlots(boot, opened.areas, places.tries),
+        slot_octets=smallest_capacity_octets(opened.areas),
+        security_counter=boot.status().security_counter,
         trusted_keys=load_trusted_keys(places.trust),
         journal=journal,
         rng=random.SystemRandom(),
@@ -117,11 +121,17 @@ def _log(event: str, /, **facts: object) -> None:
     structlog.get_logger().info(event, **facts)
 
 
-def _record(handover: Handover, version: Version, journal: Journal) -> None:
+def _running(handover: Handover) -> Running:
+    if handover.slot is None:
+        return FACTORY
+    return Running(own_version(), handover.slot.name, handover.image_hash, handover.trial)
+
+
+def _record(role: str, handover: Handover, running: Running, journal: Journal) -> None:
     """What runs, and what the first stage met: into the journal, where it outlives the console."""
-    journal.facts.note(
-        FactName.STARTED, time.time(), slot=handover.slot.name, version=str(version), trial=handover.trial
-    )
+    facts = {"version": str(running.version), "slot": running.slot or None, "trial": running.trial}
+    _log("factory agent" if running.is_factory else "running", role=role, **facts)
+    journal.facts.note(FactName.STARTED, time.time(), **facts)
     for event in handover.events:
         journal.log(LoggedEvent("security", None, event.code, f"slot {event.slot.name}: {event.message}", ""))
         _log("firmware verification failed", code=f"0x{event.code:04X}", slot=event.slot.name, reason=event.message)

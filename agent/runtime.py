@@ -20,6 +20,8 @@ from agent.shell import Driver
 from agent.update.states import State
 from boards.raspberry_pi.led import TICK_S, Light, StatusLed
 
+FACTORY_STATUS = "factory agent: no slot verifies, an image is fetched from the hub"
+
 
 class Runtime:
     """One device on one radio. A radio that is not there is waited for: nobody comes to start the device again."""
@@ -68,7 +70,7 @@ class Runtime:
         """After every turn of the driver: a word to the service manager, and the end when the device asks for it."""
         if not self._ready:
             self._ready = True
-            self._manager.ready("the device runs")
+            self._manager.ready(FACTORY_STATUS if self._device.is_factory else "the device runs")
         self._pulse.beat(self._device.next_deadline(), time.monotonic())
         if self._device.restart:
             self.stop.set()
@@ -94,6 +96,8 @@ class Runtime:
         device = self._device
         if device.restart or device.update_state in (State.ACTIVATING, State.TRIAL):
             return Light.FLASH
+        if device.is_factory:
+            return Light.QUICK if device.update_state is State.DOWNLOADING else Light.WINK
         if not device.hub_answers:
             return Light.SLOW
         return Light.QUICK if device.update_state is State.DOWNLOADING else Light.STEADY

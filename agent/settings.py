@@ -88,6 +88,16 @@ class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     tries: int = 3  # starts that a trial may use
 
 
+class BootSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who selects the slot. Read, and checked, by `agent.boot.places`, which has the defaults."""
+
+    backend: str = "slots"  # or "tryboot", "uboot": a boot loader does; untested on metal
+    autoboot: Path | None = None
+    partition_a: int | None = None
+    partition_b: int | None = None
+    fw_env_config: Path | None = None
+
+
 class BoardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the agent's pins are: a relay (HCALCS), a status LED. Without a profile it touches no pin."""
 
@@ -108,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tunnel: TunnelSettings = TunnelSettings()
     health: HealthSettings = HealthSettings()
     board: BoardSettings = BoardSettings()
+    boot: BootSettings = BootSettings()
 
 
 T = TypeVar("T")

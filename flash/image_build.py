@@ -42,7 +42,7 @@ EXCLUDED = (
     "agent/boot/first_stage.py",
     "agent/boot/decide.py",
     "agent/boot/inspection.py",
-    "agent/boot/backends",
+    "agent/boot/loader_stage.py",
     "agent/boot/provision.py",
     "agent/boot/engineer.py",
     "agent/gbcs/describe.py",

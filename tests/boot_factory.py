@@ -67,14 +67,14 @@ class Board:
     def control(self, running: Slot | None) -> SlotsControl:
         return SlotsControl(self.store, self.areas, running)
 
-    def boot(self, boot_id: bytes = BOOT_ID, service_result: str = "") -> Started | None:
+    def boot(self, boot_id: bytes = BOOT_ID, service_result: str = "") -> Started:
         """One start of the first stage. The copy is closed: only the choice counts here."""
         stage = FirstStage(self.store, self.areas, self.keys, boot_id)
         try:
             started = stage.choose(service_result)
         finally:
             stage.close()
-        if started is not None:
+        if started.descriptor is not None:
             os.close(started.descriptor)
         return started
 

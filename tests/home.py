@@ -20,7 +20,7 @@ from tempfile import mkdtemp
 from agent.assembly import Base, build_device
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
-from agent.boot.state import Slot
+from agent.boot.slots import smallest_capacity_octets
 from agent.device import Device
 from agent.gbcs.keystore import KeyStore
 from agent.image.ota_form import Form
@@ -211,13 +211,13 @@ class Home:
     def _boot(self) -> Device:
         handover = self.choose()
         self.boots.append(str(self.rig.running.version))
-        control = SlotsControl(self.rig.store, self.rig.areas, handover.slot)
+        control = self.boot_control(handover)
         state = self.rig.store.load().state
         base = Base(
             settings=self._settings(),
             running=self.rig.running,
             slots=FirmwareSlots(control, self.rig.areas, 3),
-            slot_octets=self.rig.areas[Slot.A].size_octets - 4096,
+            slot_octets=smallest_capacity_octets(self.rig.areas),
             security_counter=state.security_counter if state else 0,
             trusted_keys=self.rig.trusted,
             journal=Journal(self.rig.open_database(), wall_clock=lambda: STARTED_UTC + self.world.now),
@@ -230,6 +230,10 @@ class Home:
         self.journal = base.journal
         self.world.attach(DEVICE_EUI, device)
         return device
+
+    def boot_control(self, handover: Handover) -> SlotsControl:
+        """Of the program that starts."""
+        return SlotsControl(self.rig.store, self.rig.areas, handover.slot)
 
     def open_relay(self) -> Relay | None:
         """What a program that has just started does with its pins: none here."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from agent.boot.backends.loader import LoaderControl
+from agent.boot.backends.loader import Loader, LoaderControl
 from agent.boot.backends.tryboot import AUTOBOOT_OCTETS, Tryboot, TrybootPlaces, render
 from agent.boot.backends.uboot import Uboot
 from agent.boot.slots import WrittenImage
@@ -36,15 +36,18 @@ class Machine(Protocol):
     def lose_power(self) -> None:
         """What is volatile is gone."""
 
+    def loader(self) -> Loader:
+        """As the device opens it."""
+
     def control(self) -> LoaderControl: ...
 
 
 class TrybootMachine:
     """A Pi 5: reads autoboot.txt with code of its own, and writes what it did into a device tree."""
 
-    def __init__(self, folder: Path) -> None:
-        self.disk = Disk()
-        self.journal = BootStateStore(self.disk.area("journal", JOURNAL_OCTETS))
+    def __init__(self, folder: Path, disk: Disk | None = None, journal: BootStateStore | None = None) -> None:
+        self.disk = disk or Disk()
+        self.journal = journal or BootStateStore(self.disk.area("journal", JOURNAL_OCTETS))
         self.autoboot = self.disk.area("autoboot.txt", AUTOBOOT_OCTETS)
         self.places = TrybootPlaces(
             partitions={Slot.A: 2, Slot.B: 3},
@@ -59,7 +62,8 @@ class TrybootMachine:
         self.node("build-timestamp", 1_731_000_000)
         self.autoboot.write(0, render(Slot.A, self.places.partitions))
         self.autoboot.sync()
-        prepare(self.journal)
+        if journal is None:
+            prepare(self.journal)
 
     def node(self, name: str, value: int) -> None:
         (self.places.device_tree / "chosen" / "bootloader" / name).write_bytes(value.to_bytes(4, "big"))
@@ -81,8 +85,11 @@ class TrybootMachine:
         self.flag = False
         self.places.reboot_param.unlink(missing_ok=True)
 
+    def loader(self) -> Tryboot:
+        return Tryboot(self.autoboot, self.places)
+
     def control(self) -> LoaderControl:
-        return LoaderControl(self.journal, Tryboot(self.autoboot, self.places))
+        return LoaderControl(self.journal, self.loader())
 
 
 def read_autoboot(octets: bytes) -> dict[str, dict[str, str]]:
@@ -100,14 +107,15 @@ def read_autoboot(octets: bytes) -> dict[str, dict[str, str]]:
 class UbootMachine:
     """U-Boot with its boot count, a redundant environment, and the boot script of `agent.boot.backends.uboot`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.disk = Disk()
-        self.journal = BootStateStore(self.disk.area("journal", JOURNAL_OCTETS))
+    def __init__(self, folder: Path, disk: Disk | None = None, journal: BootStateStore | None = None) -> None:
+        self.disk = disk or Disk()
+        self.journal = journal or BootStateStore(self.disk.area("journal", JOURNAL_OCTETS))
         self.environment = DiskEnvironment(self.disk.area("environment", 8192))
         self.environment.write({"han_slot": "a", "altbootcmd": "run other"})
         self.cmdline = folder / "cmdline"
         self.started: list[Slot] = []
-        prepare(self.journal)
+        if journal is None:
+            prepare(self.journal)
 
     def come_up(self) -> None:
         variables = self.environment.read()
@@ -126,8 +134,11 @@ class UbootMachine:
     def lose_power(self) -> None:
         """Nor here."""
 
+    def loader(self) -> Uboot:
+        return Uboot(self.environment, self.cmdline)
+
     def control(self) -> LoaderControl:
-        return LoaderControl(self.journal, Uboot(self.environment, self.cmdline))
+        return LoaderControl(self.journal, self.loader())
 
 
 class DiskEnvironment:

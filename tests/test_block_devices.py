@@ -71,7 +71,7 @@ def boot(opened: OpenPlaces) -> Slot:
         started = first.choose()
     finally:
         first.close()
-    assert started is not None
+    assert started.descriptor is not None
     os.close(started.descriptor)
     return started.handover.slot
 

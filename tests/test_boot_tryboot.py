@@ -23,15 +23,24 @@ from loader_lab import (
     unhealthy,
 )
 
-from agent.boot.area import make_area_file
-from agent.boot.backends import open_boot_control
+from agent.boot.area import FileArea, make_area_file
+from agent.boot.backends import open_loader
 from agent.boot.backends.loader import LoaderControl
-from agent.boot.backends.tryboot import AUTOBOOT_OCTETS, Autoboot, TrybootPlaces, provision_autoboot, render
-from agent.boot.control import SlotsControl
-from agent.boot.places import BOOT_STATE_OCTETS, Places
+from agent.boot.backends.tryboot import (
+    AUTOBOOT_OCTETS,
+    Autoboot,
+    Tryboot,
+    TrybootPlaces,
+    open_autoboot,
+    provision_autoboot,
+    render,
+)
+from agent.boot.backends.uboot import Uboot
+from agent.boot.places import BOOT_STATE_OCTETS, BootChoice
 from agent.boot.refusal import BootRefusedError
 from agent.boot.state import EndReason, Slot, SlotState
-from agent.errors import SettingsError, StorageError
+from agent.boot.store import BootStateStore
+from agent.errors import StorageError
 from boards.virtual.disk import Disk
 
 PARTITIONS = {Slot.A: 2, Slot.B: 3}
@@ -270,37 +279,34 @@ def test_partitions_that_would_not_tear_well(partitions: dict[Slot, int]) -> Non
         render(Slot.A, partitions)
 
 
-# --- the factory, on real files ---------------------------------------------------------------------------------------
+# --- on real files ----------------------------------------------------------------------------------------------------
 
 
-def test_the_factory_opens_real_files(machine: TrybootMachine, tmp_path: Path) -> None:
-    places = Places({}, tmp_path / "journal", tmp_path / "trust", TRIES)
-    make_area_file(places.boot_state, BOOT_STATE_OCTETS)
+def test_it_works_on_real_files(machine: TrybootMachine, tmp_path: Path) -> None:
+    make_area_file(tmp_path / "journal", BOOT_STATE_OCTETS)
     file = tmp_path / "autoboot.txt"
     provision_autoboot(file, Slot.A, PARTITIONS)
     inode = file.stat().st_ino
     machine.come_up()
     known = machine.places
-    tryboot = TrybootPlaces(file, PARTITIONS, known.reboot_param, known.device_tree)
-    with ExitStack() as stack:
-        control = open_boot_control("tryboot", places, stack, tryboot=tryboot)
-        assert isinstance(control, LoaderControl)
+    places = TrybootPlaces(file, PARTITIONS, known.reboot_param, known.device_tree)
+    with FileArea.open(tmp_path / "journal") as journal, open_autoboot(file) as autoboot:
+        control = LoaderControl(BootStateStore(journal), Tryboot(autoboot, places))
         assert not control.reconcile()
         assert control.status().active is Slot.A
         machine.node("partition", 3)
-    with ExitStack() as stack:
-        control = open_boot_control("tryboot", places, stack, tryboot=tryboot)
+        control = LoaderControl(BootStateStore(journal), Tryboot(autoboot, places))
         with pytest.raises(BootRefusedError, match="EMPTY"):
             control.confirm()
         assert file.read_bytes() == render(Slot.A, PARTITIONS)
     assert (file.stat().st_ino, file.stat().st_size) == (inode, AUTOBOOT_OCTETS), "not in place"
 
 
-def test_the_factory_knows_slots_and_refuses_the_rest(tmp_path: Path) -> None:
-    places = Places({slot: tmp_path / slot.name for slot in Slot}, tmp_path / "state", tmp_path / "trust", TRIES)
-    for path in (*places.slots.values(), places.boot_state):
-        make_area_file(path, BOOT_STATE_OCTETS)
+def test_the_configuration_names_it(tmp_path: Path) -> None:
+    provision_autoboot(tmp_path / "autoboot.txt", Slot.A, PARTITIONS)
     with ExitStack() as stack:
-        assert isinstance(open_boot_control("slots", places, stack, running=Slot.A), SlotsControl)
-        with pytest.raises(SettingsError, match="'grub' is not one of slots, tryboot, uboot"):
-            open_boot_control("grub", places, stack)
+        assert isinstance(open_loader(BootChoice("tryboot", tmp_path / "autoboot.txt"), stack), Tryboot)
+        assert isinstance(open_loader(BootChoice("uboot"), stack), Uboot)
+        assert open_loader(BootChoice(), stack) is None
+        with pytest.raises(StorageError, match=r"autoboot\.txt: cannot open"):
+            open_loader(BootChoice("tryboot", tmp_path / "gone" / "autoboot.txt"), stack)

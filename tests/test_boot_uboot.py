@@ -6,7 +6,6 @@ import itertools
 import shutil
 import zlib
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,13 @@ from hypothesis import strategies as st
 from image_factory import steady
 from loader_lab import TRIES, Trial, UbootMachine, every_cut, hangs, healthy, one_start, settle, unhealthy
 
-from agent.boot.area import make_area_file
-from agent.boot.backends import open_boot_control
+from agent.boot.area import FileArea, make_area_file
 from agent.boot.backends.loader import LoaderControl, LoaderLook
-from agent.boot.backends.uboot import ToolEnvironment, Uboot, UbootPlaces
-from agent.boot.places import BOOT_STATE_OCTETS, Places
+from agent.boot.backends.uboot import ToolEnvironment, Uboot
+from agent.boot.places import BOOT_STATE_OCTETS
 from agent.boot.refusal import BootRefusedError
 from agent.boot.state import EndReason, Slot, SlotState
+from agent.boot.store import BootStateStore
 from agent.errors import StorageError
 
 ENVIRONMENT_OCTETS = 8192
@@ -248,13 +247,11 @@ def test_the_real_tools_on_a_redundant_environment(tmp_path: Path) -> None:
         path.write_bytes(zlib.crc32(data).to_bytes(4, "little") + bytes([flag]) + data)
     config = tmp_path / "fw_env.config"
     config.write_text("".join(f"{path} 0x0 {ENVIRONMENT_OCTETS:#x}\n" for path in copies), encoding="ascii")
-    places = Places({}, tmp_path / "journal", tmp_path / "trust", TRIES)
-    make_area_file(places.boot_state, BOOT_STATE_OCTETS)
+    make_area_file(tmp_path / "journal", BOOT_STATE_OCTETS)
     cmdline = tmp_path / "cmdline"
     cmdline.write_text("han.slot=a", encoding="ascii")
-    with ExitStack() as stack:
-        control = open_boot_control("uboot", places, stack, uboot=UbootPlaces(config, cmdline))
-        assert isinstance(control, LoaderControl)
+    with FileArea.open(tmp_path / "journal") as journal:
+        control = LoaderControl(BootStateStore(journal), Uboot(ToolEnvironment(config), cmdline))
         assert not control.reconcile()
         assert control.status().active is Slot.A
         uboot = Uboot(ToolEnvironment(config), cmdline)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agent import presence
 from agent.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE
+from agent.update.database import open_database
+from agent.update.facts import FactName
+from agent.update.journal import Journal
 from flash.identity import ACB, SUPPLIER
 from tests.boot_factory import image_hash
-from tests.device_folder import NEW, DeviceFolder, make_device
+from tests.device_folder import NEW, STARTED_UTC, DeviceFolder, make_device
 
 
 @pytest.fixture
@@ -200,3 +204,14 @@ def test_a_configuration_that_is_not_there(
     device.config.unlink()
     assert device.call(command) == EXIT_USAGE
     assert "no such configuration file" in capsys.readouterr().err
+
+
+def test_a_factory_agent_is_told_and_what_to_do(device: DeviceFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert device.json(capsys, "status")["factory_agent"] is False
+    with closing(open_database(device.database)) as opened:
+        Journal(opened).facts.record(FactName.STARTED, STARTED_UTC, slot=None, version="0.0.0", trial=False)
+    assert device.json(capsys, "status")["factory_agent"] is True
+    assert device.call("status") == EXIT_OK
+    out = capsys.readouterr().out
+    assert "the factory agent, 2027-01-15T08:00:00Z: no slot verifies" in out
+    assert "han-agent slots verify" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,19 +10,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from boot_factory import image_hash, make_base, zipapp_image
 from image_factory import make_key, requirements
+from loader_lab import TrybootMachine
 
+from agent.boot import backends, first_stage
+from agent.boot.backends.tryboot import provision_autoboot
 from agent.boot.control import SlotsControl
 from agent.boot.first_stage import EXIT_NOTHING_RUNS
 from agent.boot.places import Places, open_places
 from agent.boot.provision import provision
 from agent.boot.state import EndReason, Slot, SlotState
-from agent.errors import EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
+from agent.errors import EXIT_REFUSED, EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
 from agent.image import mcuboot
 from agent.image.ota_form import Form
 from agent.image.version import Version
@@ -43,6 +48,7 @@ except ImportError as error:
     told["base"] = str(error)
 print(json.dumps(told), flush=True)
 """
+STORAGE = "[storage]\nslot_a = 'a.bin'\nslot_b = 'b.bin'\nboot_state = 'boot.bin'\nkeys = 'keys'\n"
 EXIT_75 = "raise SystemExit(75)\n"
 HANG = "import time\nprint('up', flush=True)\ntime.sleep(60)\n"
 OLD = zipapp_image(TELL, Version(1, 0, 0))
@@ -197,28 +203,45 @@ def test_both_copies_lost_runs_only_the_marked_slot(device: Device) -> None:
         assert control.status().slots[Slot.B].state is SlotState.UNKNOWN
 
 
-def test_no_slot_verifies(device: Device) -> None:
-    device.flip("a.bin", 200)
+def starts_the_factory_agent(device: Device) -> str:
+    """The base's own program, which asks for the rest of a configuration that these tests do not have."""
     done = device.start()
-    assert (done.returncode, done.stdout) == (EXIT_NOTHING_RUNS, "")
-    last = json.loads(done.stderr.splitlines()[-1])
-    assert last["event"] == "nothing_runs"
-    assert "provision" in last["reason"]
+    assert (done.returncode, done.stdout) == (EXIT_USAGE, "")
+    said, last = (json.loads(line) for line in done.stderr.splitlines()[-2:])
+    assert (said["event"], last["event"]) == ("factory_agent", "stopped")
+    assert "provision" in said["reason"]
+    assert "missing key" in last["reason"]
+    return done.stderr
+
+
+def test_when_no_slot_verifies_it_becomes_the_factory_agent(device: Device) -> None:
+    device.flip("a.bin", 200)
+    assert "0x8F1B" in starts_the_factory_agent(device)
+
+
+def test_a_program_that_the_kernel_does_not_start_is_told(
+    device: Device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(os, "execve", refuse)
+    device.flip("a.bin", 200)
+    assert first_stage.main(["--config", str(device.config)]) == EXIT_NOTHING_RUNS
+    assert "Cannot allocate memory" in capsys.readouterr().err
 
 
 def test_a_missing_slot_is_a_slot_that_does_not_verify(device: Device) -> None:
     (device.folder / "b.bin").unlink()
     assert device.tell()["version"] == "1.0.0"
     (device.folder / "a.bin").unlink()
-    assert device.start().returncode == EXIT_NOTHING_RUNS
+    starts_the_factory_agent(device)
 
 
 def test_an_unknown_key_does_not_run(device: Device) -> None:
     other = make_key("someone else").public_key().export_key(format="PEM")
     (device.folder / "keys" / "trust" / "manufacturer.pem").write_text(other, encoding="ascii")
-    done = device.start()
-    assert done.returncode == EXIT_NOTHING_RUNS
-    assert "trusted here" in done.stderr
+    assert "trusted here" in starts_the_factory_agent(device)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +267,10 @@ def test_what_is_missing_is_named_without_a_traceback(device: Device, spoil: str
         ("storage = 1\n", "storage: must be a table"),
         ("[storage]\nslot_a = 5\n", "storage.slot_a: must be a path in quotes"),
         ("[storage\n", "not valid TOML"),
+        (f"{STORAGE}[boot]\nbackend = 'grub'\n", "boot.backend: 'grub' is not one of slots, tryboot, uboot"),
+        (f"{STORAGE}[boot]\npartition_b = 2\n", "boot.partition_a, boot.partition_b: must be two different numbers"),
+        (f"{STORAGE}[boot]\npartition_a = true\n", "boot.partition_a, boot.partition_b: must be two different numbers"),
+        (f"{STORAGE}[boot]\nautoboot = 1\n", "boot.autoboot and boot.fw_env_config: must be paths in quotes"),
     ],
 )
 def test_a_wrong_configuration_names_the_key(device: Device, text: str, says: str) -> None:
@@ -282,11 +309,72 @@ def test_it_imports_nothing_but_what_the_base_promises(base: Path) -> None:
     assert set(done.stdout.split()) - set(sys.stdlib_module_names) <= {"agent", "__main__"} | pycryptodome
 
 
-def test_under_the_unit_a_trial_that_crashes_goes_back(device: Device) -> None:
-    device.stage(zipapp_image("import os\nos.abort()\n", Version(1, 2, 0), counter=2))
+ENDINGS = {
+    "os.abort()": "was ended by signal 6",
+    **{f"os._exit({code})": f"ended with exit code {code}" for code in (0, 2, 6)},
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_under_the_unit_a_trial_goes_back_however_it_ends(device: Device, ending: str) -> None:
+    device.stage(zipapp_image(f"import os\n{ending}\n", Version(1, 2, 0), counter=2))
     command = [device.command[0], "-I", "-m", "boards.virtual.unit", "--config", str(device.config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["version"], told["handover"]["reverted"]["slot"]) == ("1.0.0", "B")
-    assert done.stderr.count("ended by signal 6") == device.places.tries
+    assert done.stderr.count(f"unit: the image {ENDINGS[ending]}; next start") == device.places.tries
+
+
+def test_under_the_unit_a_confirmed_image_that_finds_its_configuration_wrong_ends_it(device: Device) -> None:
+    device.stage(zipapp_image("raise SystemExit(2)", Version(1, 2, 0), counter=2))
+    with device.control(Slot.B) as control:
+        control.confirm()
+    command = [device.command[0], "-I", "-m", "boards.virtual.unit", "--config", str(device.config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == EXIT_USAGE
+    assert done.stderr.endswith("unit: the configuration is wrong: correct it, then start the unit again\n")
+
+
+# --- a boot loader selects the slot -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("boot", "says"),
+    [
+        ("backend = 'tryboot'\nautoboot = '/nonexistent/autoboot.txt'", "/nonexistent/autoboot.txt: cannot open"),
+        ("backend = 'uboot'", "fw_printenv"),
+    ],
+)
+def test_a_boot_loader_that_is_not_there_is_told_and_nothing_runs(device: Device, boot: str, says: str) -> None:
+    device.config.write_text(f"{device.config.read_text(encoding='utf-8')}[boot]\n{boot}\n", encoding="utf-8")
+    done = device.start(PATH="/nonexistent")
+    assert (done.returncode, done.stdout) == (EXIT_STORAGE, "")
+    assert says in json.loads(done.stderr.splitlines()[-1])["reason"]
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, EXIT_RESTART), (1, EXIT_REFUSED)])
+def test_it_restarts_the_machine_for_what_is_armed(
+    device: Device,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+    ends: int,
+) -> None:
+    """On a Pi that came up in A after a cut, with a trial of B that had been decided."""
+    machine = TrybootMachine(tmp_path / "pi")
+    autoboot = tmp_path / "autoboot.txt"
+    provision_autoboot(autoboot, Slot.A, machine.places.partitions)
+    machine.come_up()
+    known = replace(machine.places, autoboot=autoboot)
+    monkeypatch.setattr(backends, "TrybootPlaces", lambda *_: known)
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit {code}\n', encoding="ascii")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    device.stage(NEW)
+    boot = f"[boot]\nbackend = 'tryboot'\nautoboot = '{autoboot}'\n"
+    device.config.write_text(f"{device.config.read_text(encoding='utf-8')}{boot}", encoding="utf-8")
+    assert first_stage.main(["--config", str(device.config)]) == ends
+    assert (tmp_path / "asked").read_text(encoding="ascii") == "reboot --reboot-argument=0 tryboot\n"
+    assert ("cannot be restarted" in capsys.readouterr().err) == bool(code)

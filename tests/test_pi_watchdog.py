@@ -110,6 +110,7 @@ class FakeDevice:
         self.deadline: float | None = None
         self.update_state = State.IDLE
         self.hub_answers = False
+        self.is_factory = False
 
     def next_deadline(self) -> float | None:
         return self.deadline
@@ -147,6 +148,22 @@ def test_the_led_says_what_goes_on() -> None:
     ):
         device.update_state = state
         assert runtime.light() is light
+
+
+def test_the_factory_agent_says_what_it_is() -> None:
+    with manager_socket() as (name, said):
+        device = FakeDevice()
+        device.is_factory = True
+        runtime = running(device, ServiceManager(name, None))
+        runtime.look()
+        assert said() == ["READY=1\nSTATUS=factory agent: no slot verifies, an image is fetched from the hub"]
+        for state, light in (
+            (State.IDLE, Light.WINK),
+            (State.DOWNLOADING, Light.QUICK),
+            (State.ACTIVATING, Light.FLASH),
+        ):
+            device.update_state = state
+            assert runtime.light() is light
 
 
 # --- the driver -------------------------------------------------------------------------------------------------------

@@ -211,3 +211,29 @@ def test_a_lost_boot_state_is_shown_as_lost(provisioned: Path, capsys: pytest.Ca
 def test_a_device_that_was_never_provisioned_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert slots(config, "show") == EXIT_STORAGE
     assert "han-agent provision" in capsys.readouterr().err
+
+
+def test_it_says_when_the_next_start_is_the_factory_agent_s(
+    provisioned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slots(provisioned, "show")
+    assert "factory agent" not in capsys.readouterr().out
+    for name in ("a.bin", "boot.bin"):
+        path = provisioned.parent / "slots" / name
+        path.write_bytes(bytes(path.stat().st_size))
+    slots(provisioned, "show")
+    assert "next start        the factory agent" in capsys.readouterr().out
+
+
+def test_it_says_that_a_boot_loader_selects_the_slot(provisioned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(provisioned, capsys)["backend"] == "slots"
+    provisioned.write_text(f'{CONFIG}[boot]\nbackend = "uboot"\n', encoding="utf-8")
+    assert show(provisioned, capsys)["backend"] == "uboot"
+    slots(provisioned, "show")
+    assert "selected by       uboot; a trial starts with a restart of the machine" in capsys.readouterr().out
+
+
+def test_run_names_a_backend_that_does_not_exist(provisioned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    provisioned.write_text(f'{CONFIG}[boot]\nbackend = "grub"\n', encoding="utf-8")
+    assert main(["run", "--config", str(provisioned)]) == EXIT_USAGE
+    assert "boot.backend: 'grub' is not one of slots, tryboot, uboot" in capsys.readouterr().err

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.boot.first_stage import EXIT_NOTHING_RUNS, SERVICE_RESULT_FILE
-from agent.errors import EXIT_RESTART, EXIT_USAGE
+from agent.boot.first_stage import SERVICE_RESULT_FILE
 from agent.shell import REOPEN_TURN_S
 from boards.radios import known_radios
-from boards.virtual.unit import FINAL_EXIT_CODES, RestartLimits
+from boards.virtual.unit import RestartLimits
 from boards.znp.link import OPEN_TIMEOUT_S
 
 UNITS = Path(__file__).parents[1] / "systemd"
@@ -58,11 +57,12 @@ def test_systemd_finds_nothing_wrong(units: Path, name: str) -> None:
     assert (done.returncode, own) == (0, []), done.stderr
 
 
-def test_the_drop_in_for_a_radio_behind_tcp_is_taken(units: Path) -> None:
+@pytest.mark.parametrize("name", ["han-agent-network-radio.conf", "han-agent-boot-loader.conf"])
+def test_a_drop_in_is_taken(units: Path, name: str) -> None:
     need("systemd-analyze")
     folder = units / "han-agent.service.d"
     folder.mkdir()
-    shutil.move(units / "han-agent-network-radio.conf", folder / "network-radio.conf")
+    shutil.move(units / name, folder / name)
     done = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(units / SERVICE.name))
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -156,11 +156,13 @@ def test_sysusers_and_tmpfiles_are_taken(tmp_path: Path) -> None:
     assert (tmp_path / "etc" / "han-agent" / "keys" / "trust").is_dir()
 
 
-def test_exit_codes_are_the_code_s() -> None:
+def test_no_exit_code_of_an_image_ends_the_unit() -> None:
+    """A trial that ends with it would never go back: whatever an update brings, there is a next start."""
     service = read_service()
-    assert service["RestartForceExitStatus"] == str(EXIT_RESTART)
-    assert service["RestartPreventExitStatus"].split() == [str(EXIT_USAGE), str(EXIT_NOTHING_RUNS)]
-    assert set(FINAL_EXIT_CODES) == {0, EXIT_USAGE, EXIT_NOTHING_RUNS}
+    assert service["Restart"] == "always"
+    assert not {"RestartPreventExitStatus", "SuccessExitStatus"} & set(service)
+    assert "\nStartLimitIntervalSec=0\n" in SERVICE.read_text(encoding="utf-8")
+    assert f"started anew after {service['RestartSec'].removesuffix('s')} s" in (UNITS / "README.md").read_text()
 
 
 def test_it_starts_the_first_stage_and_leaves_word_for_the_next() -> None:

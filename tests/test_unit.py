@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_factory import steady
 
-from agent.boot.first_stage import EXIT_NOTHING_RUNS
 from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_STORAGE, EXIT_USAGE
 from boards.virtual.unit import (
     Restart,
@@ -56,13 +55,14 @@ def test_a_long_run_forgets_the_crashes_before() -> None:
     assert policy.after_end(1, 7.0) == Restart(1.0)
 
 
-@pytest.mark.parametrize("code", [EXIT_OK, EXIT_USAGE, EXIT_NOTHING_RUNS])
+@pytest.mark.parametrize("code", [EXIT_OK, EXIT_USAGE])
 def test_what_another_start_cannot_mend_stops(code: int) -> None:
     policy = RestartPolicy(LIMITS)
     policy.note_start(0.0)
     end = policy.after_end(code, 1.0)
     assert isinstance(end, Stop)
     assert end.exit_code == code
+    assert policy.after_end(code, 1.0, on_trial=True) == Restart(1.0), "a trial must come to its end"
 
 
 def test_a_storage_error_is_tried_again() -> None:

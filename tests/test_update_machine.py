@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.boot.places import MissingArea
 from agent.boot.state import EndReason, Slot, SlotState
 from agent.image.ota_form import Form
 from agent.image.version import Version
@@ -223,6 +224,21 @@ def test_a_pending_image_can_be_cancelled_and_never_runs() -> None:
     rig.start(new_boot=True)
     assert rig.running.version == OLD
     assert not rig.machine.cancel("again")
+
+
+def test_a_pending_image_whose_slot_was_spoilt_is_fetched_again_and_one_that_cannot_be_read_is_kept() -> None:
+    rig = staged(Rig())
+    area = rig.areas[Slot.B]
+    rig.areas[Slot.B] = MissingArea("b.bin: cannot read: Input/output error")  # type: ignore[assignment]
+    assert rig.start().state is State.STAGED
+    rig.areas[Slot.B] = area
+    assert rig.start().state is State.STAGED
+    area.write(100, bytes([area.read(100, 1)[0] ^ 1]))
+    area.sync()
+    assert rig.start().state is State.IDLE
+    assert [note.event for note in rig.of(Note) if isinstance(note, Note)] == ["pending image lost"]
+    rig.download(ota_file(NEW))
+    assert rig.machine.state is State.STAGED
 
 
 def test_the_security_counter_rises_only_after_confirm_and_then_refuses_older_images() -> None:

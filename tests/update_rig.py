@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from agent.boot.control import SlotsControl
-from agent.boot.first_stage import FirstStage
+from agent.boot.first_stage import FirstStage, Started
 from agent.boot.handover import Handover
 from agent.boot.slots import SlotWriter
 from agent.boot.state import BootState, Slot, SlotRecord, SlotState
@@ -23,7 +23,7 @@ from agent.image.ota_form import Form, Trailer
 from agent.image.signature import key_hash
 from agent.image.verdict import Requirements
 from agent.image.version import Version
-from agent.update.commands import Command, Policy, Restart, Running
+from agent.update.commands import FACTORY, Command, Policy, Restart, Running
 from agent.update.database import Connection, Database
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, OutboxRow, Record
@@ -114,11 +114,17 @@ class Rig:
             started = stage.choose()
         finally:
             stage.close()
-        assert started is not None, "a device that boots nothing"
+        return self.take(started)
+
+    def take(self, started: Started) -> Handover:
+        """The program starts: what it knows of itself."""
+        handover = started.handover
+        if started.descriptor is None or handover.slot is None:
+            self.running = FACTORY
+            return handover
         with os.fdopen(started.descriptor, "rb") as copy:
             copy.seek(0)
             version = mcuboot.parse(copy.read(), allow_trailing=True).version
-        handover = started.handover
         self.running = Running(version, handover.slot.name, handover.image_hash, handover.trial)
         return handover
 
@@ -163,7 +169,7 @@ class Rig:
             maximum_octets=100_000,
             slot_octets=SLOT_OCTETS - 4096,
             minimum_security_counter=state.security_counter if state else 0,
-            running_version=self.running.version,
+            running_version=None if self.running.is_factory else self.running.version,
         )
         return Policy(
             form=self.form,

@@ -145,7 +145,9 @@ class StateControl:
             record = state[slot]
             if record.state is SlotState.BAD:
                 return state
-            if slot is state.active and state[slot.other].state is not SlotState.CONFIRMED:
+            # A trial that the factory agent made may fail: the factory agent is left.
+            confirmed = slot is state.active and record.state is SlotState.CONFIRMED
+            if confirmed and state[slot.other].state is not SlotState.CONFIRMED:
                 raise BootRefusedError(f"slot {slot.name} is the only one that can run: nothing would be left")
             return state.with_slot(slot, replace(record, state=SlotState.BAD, tries_left=0, reason=reason))
 

@@ -1,8 +1,8 @@
 """Which slot runs: the truth table of the first stage, as data and pure functions.
 
 `decide` looks at a `Situation` and answers with the first rule of `RULES` that applies: what to make durable, and then
-to go on, to verify a slot, to run one, or that nothing can run. The caller carries it out and asks again with what it
-learned. Every path ends after a few steps, because each rule removes its own reason to apply.
+to go on, to verify a slot, to run one, or to start the factory agent. The caller carries it out and asks again with
+what it learned. Every path ends after a few steps, because each rule removes its own reason to apply.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Action(Enum):
     GO_ON = "decide again"
     VERIFY = "copy the slot to RAM, verify the copy, decide again"
     RUN = "run the verified copy"
-    STOP = "nothing can run"
+    FACTORY = "start the factory agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def _run_trial(now: Situation) -> Outcome:
 
 def _refuse_trial(now: Situation) -> Outcome:
     slot, _ = _trial_of(now)
-    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, _why_refused(now, slot)
+    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, why_refused(now, slot)
 
 
 def _verify_candidate(now: Situation) -> Outcome:
@@ -190,7 +190,7 @@ def _run_candidate(now: Situation) -> Outcome:
 
 def _refuse_candidate(now: Situation) -> Outcome:
     slot = _certain(now.candidate)
-    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, _why_refused(now, slot)
+    return Action.GO_ON, _with_bad(now, slot, EndReason.VERIFY_FAILED), slot, why_refused(now, slot)
 
 
 def _verify_marked(now: Situation) -> Outcome:
@@ -209,8 +209,8 @@ def _run_marked(now: Situation) -> Outcome:
     return Action.RUN, replace(now, state=replace(now.known.with_slot(slot, record), active=slot)), slot, None
 
 
-def _stop(now: Situation) -> Outcome:
-    return Action.STOP, now, None, None
+def _fall_back(now: Situation) -> Outcome:
+    return Action.FACTORY, now, None, None
 
 
 def _with_bad(now: Situation, slot: Slot, reason: EndReason) -> Situation:
@@ -224,7 +224,8 @@ def _certain(slot: Slot | None) -> Slot:
     return slot
 
 
-def _why_refused(now: Situation, slot: Slot) -> str:
+def why_refused(now: Situation, slot: Slot) -> str:
+    """Of a copy that does not verify, or is not the recorded image."""
     look = now.looks[slot]
     if look.refusal is not None:
         return look.refusal
@@ -251,7 +252,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "trial spent",
         "a trial with no try left",
-        "mark it bad with what is known of why, go on with the confirmed slot, which reports the failure",
+        "mark it bad with what is known of why, go on with the confirmed slot, or without one with the factory agent, "
+        "which reports the failure",
         lambda now: _in_trial(now) and not now.try_counted and _trial_of(now)[1].tries_left == 0,
         _give_up_trial,
     ),
@@ -272,7 +274,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "trial refused",
         "the trial's copy does not verify, or is another image",
-        "mark it bad, log 0x8F1B, go on with the confirmed slot, which reports the failure",
+        "mark it bad, log 0x8F1B, go on as with a spent one",
         _in_trial,
         _refuse_trial,
     ),
@@ -314,9 +316,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "nothing",
         "no slot verifies",
-        "run nothing, say so, end with exit code 6",
+        "start the factory agent: the base's own copy of the program, which says so and fetches an image",
         lambda now: True,
-        _stop,
+        _fall_back,
     ),
 )
 

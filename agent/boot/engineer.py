@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from Crypto.PublicKey.ECC import EccKey
 
+from agent.boot.backends import open_boot_control, open_loader
 from agent.boot.control import SlotsControl
 from agent.boot.inspection import inspect_slot
 from agent.boot.mark import read_mark
@@ -42,6 +43,7 @@ class Report:
     """Boot state and slots as they lie there."""
 
     finding: Finding
+    backend: str  # who selects the slot
     active: Slot | None
     trial: Slot | None
     security_counter: int
@@ -58,6 +60,7 @@ def report(places: Places, *, verify: bool = False) -> Report:
         slots = tuple(_report_slot(opened, state, slot, keys) for slot in Slot)
     return Report(
         finding=loaded.finding,
+        backend=places.boot.backend,
         active=state.active if state else None,
         trial=state.trial if state else None,
         security_counter=state.security_counter if state else 0,
@@ -70,14 +73,14 @@ def mark_good(places: Places, slot: Slot) -> None:
     with ExitStack() as stack:
         opened = open_places(places, stack)
         _require_verified(places, opened, slot)
-        SlotsControl(opened.store, opened.areas, running=None).mark_good(slot)
+        _control(places, opened, stack).mark_good(slot)
 
 
 def mark_bad(places: Places, slot: Slot) -> None:
     """Never run a slot again. Raises BootRefusedError when it is the only one that can run."""
     with ExitStack() as stack:
         opened = open_places(places, stack)
-        SlotsControl(opened.store, opened.areas, running=None).mark_bad(slot, EndReason.CANCELLED)
+        _control(places, opened, stack).mark_bad(slot, EndReason.CANCELLED)
 
 
 def activate(places: Places, slot: Slot, tries: int | None = None) -> None:
@@ -85,7 +88,11 @@ def activate(places: Places, slot: Slot, tries: int | None = None) -> None:
     with ExitStack() as stack:
         opened = open_places(places, stack)
         _require_verified(places, opened, slot)
-        SlotsControl(opened.store, opened.areas, running=None).activate(slot, tries or places.tries)
+        _control(places, opened, stack).activate(slot, tries or places.tries)
+
+
+def _control(places: Places, opened: OpenPlaces, stack: ExitStack) -> SlotsControl:
+    return open_boot_control(opened, open_loader(places.boot, stack), None)
 
 
 def _report_slot(

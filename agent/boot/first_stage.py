@@ -1,11 +1,14 @@
 """The first stage: decides which slot runs, verifies a copy of it in memory, and becomes that copy.
 
+When no slot verifies it becomes the factory agent: ``agent.main`` as the base system has it, which runs no image and
+fetches one (`agent.update.commands.FACTORY`).
+
 ::
 
     python -I -m agent.boot.first_stage --config device.toml [-- arguments for the image]
 
 Belongs to the base system; an update over the air never replaces it. Uses the standard library, pycryptodome and
-`agent.image`. Exit codes, when it does not become the image: 2 configuration, 4 storage, 6 no slot verifies.
+`agent.image`. Exit codes, when it becomes neither: 2 configuration, 4 storage, 6 the kernel would not start it.
 """
 
 from __future__ import annotations
@@ -27,24 +30,25 @@ from agent.boot.decide import Action, Decision, Look, Situation, decide
 from agent.boot.handover import FIRMWARE_VERIFICATION_FAILED, BootEvent, Handover, Reverted
 from agent.boot.inspection import Inspection, inspect_slot
 from agent.boot.mark import ConfirmedMark, read_mark
-from agent.boot.places import Places
+from agent.boot.places import SLOTS, Places
 from agent.boot.state import BootState, EndReason, Slot, SlotState
 from agent.boot.store import BootStateStore, Finding
-from agent.errors import HanError, StorageError
+from agent.errors import EXIT_RESTART, HanError, StorageError
 from agent.image.signature import load_trusted_keys
 from agent.ports import Area
 
 EXIT_NOTHING_RUNS = 6
-REPROVISION = "provision the device again: han-agent provision --again --config FILE --image FILE"
+FACTORY_AGENT = ("-m", "agent.main")  # by name: the first stage imports nothing of it
+REPROVISION = "or provision the device again: han-agent provision --again --config FILE --image FILE"
 SERVICE_RESULT_FILE = "service-result"  # in $RUNTIME_DIRECTORY, left by the unit when the last run ended
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A slot to run: its sealed copy and what to tell it."""
+    """What to run and what to tell it: a slot's sealed copy, or the factory agent, which has no ``descriptor``."""
 
-    descriptor: int
+    descriptor: int | None
     handover: Handover
 
 
@@ -62,12 +66,9 @@ class FirstStage:
         self._notes: list[str] = []
         self._copies: dict[Slot, Inspection] = {}
 
-    def choose(self, service_result: str = "") -> Started | None:
-        """The slot to run, with every decision on the way durable; None when nothing verifies. Raises StorageError."""
-        found = self._store.repair()
-        if found.finding is not Finding.WHOLE:
-            self._note(f"boot state: {found.finding.value}")
-        now = Situation(found.state, self._read_marks(), boot_id=self._boot_id, service_result=service_result)
+    def choose(self, service_result: str = "") -> Started:
+        """What to run, with every decision on the way durable. Raises StorageError."""
+        now = Situation(self.repair(), self._read_marks(), boot_id=self._boot_id, service_result=service_result)
         while True:
             decision = decide(now)
             now = self._make_durable(decision, now)
@@ -75,8 +76,26 @@ class FirstStage:
                 now = replace(now, looks={**now.looks, decision.slot: self._inspect(decision.slot, now.known)})
             elif decision.action is Action.RUN and decision.slot is not None:
                 return self._start(decision.slot, now.known)
-            elif decision.action is Action.STOP:
-                return None
+            elif decision.action is Action.FACTORY:
+                return self.start_factory_agent()
+
+    def repair(self) -> BootState | None:
+        """The boot state with both copies whole; None when both are lost."""
+        found = self._store.repair()
+        if found.finding is not Finding.WHOLE:
+            self._note(f"boot state: {found.finding.value}")
+        return found.state
+
+    def start_factory_agent(self) -> Started:
+        """An image that could not run is reported by what the boot state says of its slot."""
+        self._note("no slot verifies: the factory agent runs")
+        return Started(None, Handover(slot=None, image_hash=b"", events=tuple(self._events), notes=tuple(self._notes)))
+
+    def note_failure(self, slot: Slot, reason: str) -> None:
+        """0x8F1B, for the log and for the program that is started."""
+        event = BootEvent(FIRMWARE_VERIFICATION_FAILED, slot, reason)
+        self._events.append(event)
+        log("firmware_verification_failed", code=f"0x{event.code:04X}", slot=slot.name, reason=reason)
 
     def close(self) -> None:
         """Give back the copies that do not run."""
@@ -87,9 +106,7 @@ class FirstStage:
     def _make_durable(self, decision: Decision, before: Situation) -> Situation:
         log("boot_decision", rule=decision.rule, slot=decision.slot and decision.slot.name)
         if decision.slot is not None and decision.failure is not None:
-            event = BootEvent(FIRMWARE_VERIFICATION_FAILED, decision.slot, decision.failure)
-            self._events.append(event)
-            log("firmware_verification_failed", code=f"0x{event.code:04X}", slot=event.slot.name, reason=event.message)
+            self.note_failure(decision.slot, decision.failure)
         now = decision.situation
         if now.state is not None and now.state != before.state:
             now = replace(now, state=self._store.replace(now.state))
@@ -159,14 +176,18 @@ def main(argv: list[str] | None = None) -> int:
         log("boot_failed", reason=str(error))
         return error.exit_code
     if started is None:
-        log("nothing_runs", reason=f"neither slot verifies; {REPROVISION}")
-        return EXIT_NOTHING_RUNS
-    become(started, args.config, args.arguments)
+        return EXIT_RESTART  # the machine is going down
+    if started.descriptor is None:
+        log("factory_agent", reason=f"neither slot verifies: it fetches an image; {REPROVISION}")
+    try:
+        become(started, args.config, args.arguments)
+    except OSError as error:
+        log("boot_failed", reason=f"{sys.executable}: cannot be started: {error.strerror}")
     return EXIT_NOTHING_RUNS
 
 
 def choose(places: Places) -> Started | None:
-    """Open everything, decide, close everything but the copy to run."""
+    """Open everything, decide, close everything but the copy to run. None: the machine restarts (a boot loader's)."""
     trusted_keys = load_trusted_keys(places.trust)
     with ExitStack() as stack:
         state_area = stack.enter_context(FileArea.open(places.boot_state))
@@ -176,15 +197,24 @@ def choose(places: Places) -> Started | None:
                 areas[slot] = stack.enter_context(FileArea.open(path, read_only=True))
             except StorageError as error:
                 log("boot_note", text=str(error))
-        stage = FirstStage(BootStateStore(state_area, state_area.exclusive), areas, trusted_keys, read_boot_id())
+        store, boot_id = BootStateStore(state_area, state_area.exclusive), read_boot_id()
+        service_result = take_service_result(os.environ)
+        if places.boot.backend != SLOTS:
+            from agent.boot import loader_stage  # noqa: PLC0415  (what only a device with a boot loader pays for)
+
+            return loader_stage.choose(places.boot, store, areas, trusted_keys, boot_id, service_result)
+        stage = FirstStage(store, areas, trusted_keys, boot_id)
         stack.callback(stage.close)
-        return stage.choose(take_service_result(os.environ))
+        return stage.choose(service_result)
 
 
 def become(started: Started, config: Path, arguments: list[str]) -> None:
-    """Replace this process by the sealed copy. Only returns by raising."""
-    os.set_inheritable(started.descriptor, True)
-    program = [sys.executable, "-I", f"/proc/self/fd/{started.descriptor}", "--config", str(config), *arguments]
+    """Replace this process by the sealed copy, or by the factory agent. Only returns by raising."""
+    code: tuple[str, ...] = FACTORY_AGENT
+    if started.descriptor is not None:
+        os.set_inheritable(started.descriptor, True)
+        code = (f"/proc/self/fd/{started.descriptor}",)
+    program = [sys.executable, "-I", *code, "--config", str(config), *arguments]
     os.execve(sys.executable, program, {**os.environ, **started.handover.to_environment()})  # noqa: S606
 
 

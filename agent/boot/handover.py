@@ -1,4 +1,4 @@
-"""What the first stage tells the image that it starts: one environment variable, JSON.
+"""What the first stage tells the image, or the factory agent, that it starts: one environment variable, JSON.
 
 The image reads it once at its start, journals what it needs, and must be ready to be told the same again: a revert
 stays in the handover for as long as the slot stays bad.
@@ -37,9 +37,12 @@ class BootEvent:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Which slot runs and how it came to that. ``tries_left`` counts the starts left after this one."""
+    """Which slot runs and how it came to that. ``tries_left`` counts the starts left after this one.
 
-    slot: Slot
+    ``slot`` None: no slot verifies, and this is told to the factory agent, which runs no image.
+    """
+
+    slot: Slot | None
     image_hash: bytes
     trial: bool = False
     tries_left: int = 0
@@ -51,7 +54,7 @@ class Handover:
         """The variable to add to the environment."""
         reverted = self.reverted
         fields = {
-            "slot": self.slot.name,
+            "slot": self.slot and self.slot.name,
             "image_hash": self.image_hash.hex(),
             "trial": self.trial,
             "tries_left": self.tries_left,
@@ -72,7 +75,7 @@ class Handover:
             fields = json.loads(text)
             reverted = fields["reverted"]
             return cls(
-                slot=Slot[fields["slot"]],
+                slot=None if fields["slot"] is None else Slot[fields["slot"]],
                 image_hash=bytes.fromhex(fields["image_hash"]),
                 trial=bool(fields["trial"]),
                 tries_left=int(fields["tries_left"]),

@@ -8,6 +8,7 @@ no later cut can tear it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -33,7 +34,12 @@ class WrittenImage:
 
 def capacity_octets(area: Area) -> int:
     """The longest image that a slot takes."""
-    return area.size_octets - MARK_OCTETS
+    return max(0, area.size_octets - MARK_OCTETS)
+
+
+def smallest_capacity_octets(areas: Mapping[Slot, Area]) -> int:
+    """The longest image that every slot takes which can be opened."""
+    return min(filter(None, map(capacity_octets, areas.values())), default=0)
 
 
 class SlotWriter:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from agent.boot.places import Places
 from agent.settings import load_device
-from boards.virtual.unit import RestartLimits, Unit, first_stage_command
+from boards.virtual.unit import run_device
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,4 +16,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     load_device(args.config)  # a wrong file is told here, once, and not at every start
-    return Unit(first_stage_command(args.config), RestartLimits()).run()
+    Places.load(args.config)
+    return run_device(args.config)

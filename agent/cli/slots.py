@@ -8,8 +8,8 @@ from pathlib import Path
 
 from agent.boot import engineer
 from agent.boot.engineer import Report, SlotReport
-from agent.boot.places import Places
-from agent.boot.state import EndReason, Slot
+from agent.boot.places import SLOTS, Places
+from agent.boot.state import EndReason, Slot, SlotState
 from agent.errors import EXIT_OK, EXIT_REFUSED
 
 
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 def _fields(report: Report, *, verified: bool) -> dict[str, object]:
     return {
         "boot_state": report.finding.name,
+        "backend": report.backend,
         "active": report.active and report.active.name,
         "trial": report.trial and report.trial.name,
         "security_counter": report.security_counter,
@@ -75,6 +76,10 @@ def _slot_fields(one: SlotReport, *, verified: bool) -> dict[str, object]:
 
 def _text(report: Report, *, verified: bool) -> str:
     lines = [f"boot state        {report.finding.value}", f"security counter  {report.security_counter}"]
+    if report.backend != SLOTS:
+        lines.append(f"selected by       {report.backend}; a trial starts with a restart of the machine")
+    if not any(one.marked or one.record.state in (SlotState.TRIAL, SlotState.CONFIRMED) for one in report.slots):
+        lines.append("next start        the factory agent: no slot is to run; it fetches an image from the hub")
     for one in report.slots:
         lines += ["", f"slot {one.slot.name}{_role(report, one.slot)}", *_slot_lines(one, verified=verified)]
     return "\n".join(lines)

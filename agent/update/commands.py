@@ -119,12 +119,25 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The code that runs: its version as it tells it, its slot and image as the first stage verified them."""
+    """The code that runs: its version as it tells it, its slot and image as the first stage verified them.
+
+    ``slot`` "": the factory agent, which runs from the base system because no slot verifies.
+    """
 
     version: Version
     slot: str
     image_hash: bytes
     trial: bool
+
+    @property
+    def is_factory(self) -> bool:
+        """No image runs."""
+        return not self.slot
+
+
+# Our choice: 0.0.0, below every image, so that a hub offers the device any one that is made for it, and a head end that
+# reads the version sees that there is none. The base's own version is of no use to either.
+FACTORY = Running(Version(0, 0, 0), slot="", image_hash=b"", trial=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

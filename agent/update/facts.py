@@ -21,7 +21,7 @@ Plain = str | int | float | bool | None
 class FactName(StrEnum):
     """The facts that this program records. Another program's (an older or newer one's) may stand beside them."""
 
-    STARTED = "started"  # slot, version, trial: the program that ran last
+    STARTED = "started"  # slot (None: the factory agent), version, trial: the program that ran last
     NETWORK = "network"  # channel, pan_id, extended_pan_id, short_address, logical_type, by (join or restore)
     JOINING = "joining"  # status, detail, retry_s: the last attempt that failed; gone once on a network
     HUB = "hub"  # eui, short_address, endpoint

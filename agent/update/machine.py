@@ -77,9 +77,14 @@ class UpdateMachine:
         return self.record.state
 
     @property
+    def is_factory(self) -> bool:
+        """Whether the factory agent runs, and no image."""
+        return self._running.is_factory
+
+    @property
     def other_slot(self) -> str:
-        """The slot that does not run."""
-        return "B" if self._running.slot == "A" else "A"
+        """The slot that does not run. The factory agent takes turns, so that a slot which fails is not its only one."""
+        return "B" if (self._running.slot or self.record.slot) == "A" else "A"
 
     @property
     def resume_offset(self) -> int | None:
@@ -107,6 +112,19 @@ class UpdateMachine:
                 self._start_after_activation(now)
             case State.DOWNLOADING:
                 self._resume_download()
+            case State.STAGED | State.HELD | State.COUNTDOWN:
+                self._check_pending()
+
+    def _check_pending(self) -> None:
+        """A boot state that was lost, or a slot that was spoilt, makes it an image that can only be fetched again."""
+        record = self.record
+        try:
+            if self._slots.holds(record.slot, record.image_hash):
+                return
+        except StorageError:
+            return  # what cannot be read now may be readable when it is activated, and is verified then
+        self._drop("pending image lost", slot=record.slot, version=str(Version.from_file_version(record.file_version)))
+        self._command(CancelTransfer())
 
     def _start_after_activation(self, now: float) -> None:
         record = self.record
@@ -177,7 +195,7 @@ class UpdateMachine:
         else:
             self._begin(file_version, total_octets)
 
-    def _begin(self, file_version: int, total_octets: int) -> None:
+    def _begin(self, file_version: int, total_octets: int, *, other_may_do: bool = True) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
         self._activate_at = None
         self._move(
@@ -197,7 +215,10 @@ class UpdateMachine:
             self._staging = self._new_staging(self._slots.begin(self.record.slot))
         except StorageError as error:
             self._drop("download cannot start", reason=str(error))
-            self._command(Decline(str(error)))
+            if self.is_factory and other_may_do:
+                self._begin(file_version, total_octets, other_may_do=False)
+            else:
+                self._command(Decline(str(error)))
             return
         self._note("download starts", version=str(Version.from_file_version(file_version)), total_octets=total_octets)
         self._command(BeginDownload(0, total_octets, file_version))

@@ -1,4 +1,4 @@
-"""The status LED: one light, four things to say."""
+"""The status LED: one light, five things to say."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Light(Enum):
     SLOW = (1.0, 1.0)  # looking for the network or the hub
     QUICK = (0.25, 0.25)  # an image is coming in
     FLASH = (0.25, 1.75)  # a new image is on trial, or about to be
+    WINK = (1.75, 0.25)  # no slot verifies: the factory agent
 
     def is_on(self, now: float) -> bool:
         """Whether it shines at this moment."""

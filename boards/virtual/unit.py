@@ -5,7 +5,8 @@
     python -m boards.virtual.unit --config device.toml [-- arguments for the image]
 
 As ``systemd/han-agent.service``: a new start at once when the image asks for one (exit code 75), after a growing pause
-when it ended in any other way, none after exit codes that another start cannot mend. SIGTERM and SIGINT go on to the
+when it ended in any other way. Here, where a person looks on, exit codes that another start cannot mend end it; systemd
+knows none. An image on trial has no such code, so that every trial comes to its end. SIGTERM and SIGINT go on to the
 child; the child dies with the unit, whatever kills it. Standard output and error are the child's own. How a run ended
 is left in ``$RUNTIME_DIRECTORY/service-result`` for the next first stage, in systemd's words.
 
@@ -26,13 +27,16 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.boot.first_stage import EXIT_NOTHING_RUNS, SERVICE_RESULT_FILE
-from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_USAGE
+from agent.boot.area import FileArea
+from agent.boot.first_stage import SERVICE_RESULT_FILE
+from agent.boot.places import Places
+from agent.boot.store import BootStateStore
+from agent.errors import EXIT_OK, EXIT_RESTART, EXIT_USAGE, HanError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NOTIFY_SOCKET = "notify"
@@ -42,7 +46,6 @@ SILENCE = {"watchdog": "gives no sign of life", "timeout": "did not say in time 
 FINAL_EXIT_CODES = {
     EXIT_OK: "the image ended by itself",
     EXIT_USAGE: "the configuration is wrong: correct it, then start the unit again",
-    EXIT_NOTHING_RUNS: "no slot verifies: provision the device again, then start the unit again",
 }
 
 
@@ -85,9 +88,9 @@ class RestartPolicy:
     def note_start(self, now: float) -> None:
         self._starts.append(now)
 
-    def after_end(self, exit_code: int, now: float) -> Restart | Stop:
-        """``exit_code`` as subprocess gives it: negative for a signal."""
-        if exit_code in FINAL_EXIT_CODES:
+    def after_end(self, exit_code: int, now: float, *, on_trial: bool = False) -> Restart | Stop:
+        """``exit_code`` as subprocess gives it: negative for a signal. ``on_trial``: an image on trial ended."""
+        if exit_code in FINAL_EXIT_CODES and not on_trial:
             return Stop(exit_code, FINAL_EXIT_CODES[exit_code])
         limits = self._limits
         ran_s = now - self._starts[-1] if self._starts else 0.0
@@ -139,8 +142,12 @@ def service_result(exit_code: int) -> str:
 class Unit:
     """Runs ``command`` again and again. Signals are waited for, so ``run`` belongs in the main thread."""
 
-    def __init__(self, command: Sequence[str], limits: RestartLimits) -> None:
+    def __init__(
+        self, command: Sequence[str], limits: RestartLimits, on_trial: Callable[[], bool] = lambda: False
+    ) -> None:
+        """``on_trial`` says, when the child has ended, whether the boot state has a trial under way."""
         self._command = list(command)
+        self._on_trial = on_trial
         self._limits = limits
         self._policy = RestartPolicy(limits)
 
@@ -165,7 +172,7 @@ class Unit:
                 return EXIT_OK
             result = ended or service_result(child.returncode)
             (runtime / SERVICE_RESULT_FILE).write_text(result, encoding="ascii")
-            what = self._policy.after_end(child.returncode, time.monotonic())
+            what = self._policy.after_end(child.returncode, time.monotonic(), on_trial=self._on_trial())
             if isinstance(what, Stop):
                 say(what.message)
                 return what.exit_code
@@ -246,6 +253,23 @@ def first_stage_command(config: Path, arguments: Sequence[str] = ()) -> list[str
     return [*command, "--", *arguments] if arguments else command
 
 
+def has_trial(config: Path) -> bool:
+    """Whether the boot state has a trial under way; not when it cannot be read, for then no image has run."""
+    try:
+        with ExitStack() as stack:
+            area = stack.enter_context(FileArea.open(Places.load(config).boot_state, read_only=True))
+            state = BootStateStore(area).load().state
+    except HanError:
+        return False
+    return state is not None and state.trial is not None
+
+
+def run_device(config: Path, arguments: Sequence[str] = (), limits: RestartLimits | None = None) -> int:
+    """The device of a configuration, until it is stopped or gives up. Returns the unit's exit code."""
+    command = first_stage_command(config, arguments)
+    return Unit(command, limits or RestartLimits(), lambda: has_trial(config)).run()
+
+
 def say(text: str) -> None:
     """A line of the unit's own, between those of the child."""
     print(f"unit: {text}", file=sys.stderr, flush=True)  # noqa: T201
@@ -257,7 +281,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--starts", type=int, default=20, help="starts within a minute, then give up")
     parser.add_argument("arguments", nargs="*", help="handed to the image")
     args = parser.parse_args(argv)
-    return Unit(first_stage_command(args.config, args.arguments), RestartLimits(starts=args.starts)).run()
+    return run_device(args.config, args.arguments, RestartLimits(starts=args.starts))
 
 
 def _ending(exit_code: int) -> str:

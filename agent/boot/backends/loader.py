@@ -62,9 +62,12 @@ class Loader(Protocol):
     def commit(self, slot: Slot) -> None:
         """Every start from now on is ``slot``; nothing is armed. Durable on return, and harmless when it is so."""
 
+    def restart_arguments(self) -> tuple[str, ...]:
+        """What ``systemctl reboot`` needs to hear, so that what is armed happens."""
+
 
 class LoaderControl(StateControl):
-    """An `agent.boot.control.BootControl` over a `Loader`. Neither writes an image: a slot is a boot partition here."""
+    """An `agent.boot.control.BootControl` over a `Loader`; images and marks are `agent.boot.backends.LoaderSlots`'s."""
 
     def __init__(self, journal: BootStateStore, loader: Loader) -> None:
         super().__init__(journal, loader.look().running)

@@ -126,6 +126,9 @@ class Tryboot:
         if self._reboot_param() == TRYBOOT:
             self._places.reboot_param.unlink(missing_ok=True)
 
+    def restart_arguments(self) -> tuple[str, ...]:
+        return (f"--reboot-argument={TRYBOOT}",) if self._reboot_param() == TRYBOOT else ()
+
     def _reboot_param(self) -> str:
         try:
             return self._places.reboot_param.read_text(encoding="utf-8", errors="replace").strip()

@@ -20,7 +20,6 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -32,16 +31,9 @@ from agent.errors import StorageError
 
 TOOL_LIMIT_S = 30.0
 MAXIMUM_DIGITS = 9
+CMDLINE = Path("/proc/cmdline")
 CMDLINE_KEY = "han.slot"
 VALUES = {Slot.A: "a", Slot.B: "b"}
-
-
-@dataclass(frozen=True, slots=True)
-class UbootPlaces:
-    """``config`` is fw_env.config; None: the tool's own default, /etc/fw_env.config."""
-
-    config: Path | None = None
-    cmdline: Path = Path("/proc/cmdline")
 
 
 class Environment(Protocol):
@@ -55,7 +47,7 @@ class Environment(Protocol):
 
 
 class ToolEnvironment:
-    """Through the tools of libubootenv, found on PATH."""
+    """Through the tools of libubootenv, found on PATH. ``config`` None: their own default, /etc/fw_env.config."""
 
     def __init__(self, config: Path | None = None) -> None:
         self._options = ["-c", str(config)] if config is not None else []
@@ -76,7 +68,7 @@ class Uboot:
 
     counts_tries = True
 
-    def __init__(self, environment: Environment, cmdline: Path) -> None:
+    def __init__(self, environment: Environment, cmdline: Path = CMDLINE) -> None:
         self._environment = environment
         self._cmdline = cmdline
 
@@ -99,6 +91,9 @@ class Uboot:
 
     def commit(self, slot: Slot) -> None:
         self._write({"han_slot": VALUES[slot], "bootcount": "0", "upgrade_available": "0"})
+
+    def restart_arguments(self) -> tuple[str, ...]:
+        return ()
 
     def _write(self, changes: Mapping[str, str]) -> None:
         if not _differs(self._environment.read(), changes):

@@ -35,6 +35,7 @@ def describe(look: Look) -> Values:
         "process": look.process,
         "has_run": look.has_run,
         "last_start": _fact(facts, FactName.STARTED),
+        "factory_agent": _is_factory(facts),
         **_role(look, facts),
         "network": _fact(facts, FactName.NETWORK),
         "joining_failed": _fact(facts, FactName.JOINING),
@@ -67,6 +68,12 @@ def describe_event(event: LoggedEvent) -> Values:
 def time_of(utc: int | None) -> str | None:
     """Seconds of Unix time as ISO 8601, None when not known."""
     return None if utc is None else f"{datetime.fromtimestamp(utc, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _is_factory(facts: dict[str, Fact]) -> bool:
+    """Whether the last start was of the factory agent, because no slot verified."""
+    started = facts.get(FactName.STARTED)
+    return started is not None and started.values.get("slot") is None
 
 
 def _role(look: Look, facts: dict[str, Fact]) -> Values:
@@ -119,6 +126,7 @@ def _firmware(look: Look) -> Values:
         return {"boot": None, "slots": {}}
     boot = {
         "state": report.finding.name,
+        "backend": report.backend,
         "active": report.active and report.active.name,
         "trial": report.trial and report.trial.name,
         "security_counter": report.security_counter,

@@ -29,7 +29,12 @@ def _identity(status: Values) -> Iterator[str]:
     yield _line("role", f"{status['role'].upper()}  {status['eui']}")
     yield _line("runs", f"yes, process {status['process']}" if status["runs"] else "no")
     start = status["last_start"]
-    if start:
+    if status["factory_agent"]:
+        yield _line(
+            "last start", f"the factory agent, {start['time']}: no slot verifies; it fetches an image from the hub"
+        )
+        yield _line("", "why: han-agent slots verify; by hand: han-agent provision --again")
+    elif start:
         trial = ", on trial" if start["trial"] else ""
         yield _line("last start", f"{start['version']} from slot {start['slot']}{trial}, {start['time']}")
     elif not status["has_run"]:

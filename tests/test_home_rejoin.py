@@ -126,8 +126,7 @@ def test_a_device_that_restarts_while_its_hub_is_off_keeps_its_network(kind: str
     home.run(600.0)
     home.lose_power()
     home.run(2 * HOUR)
-    requests = home.world.seats[DEVICE_EUI].network
-    assert requests is not None, "joining anew would have cost it"
+    assert home.world.seats[DEVICE_EUI].network is not None, "joining anew would have cost it"
     assert sights(home)[-1] == Sight.ABSENT.value
     home.hub_on()
     home.offer()

@@ -437,7 +437,7 @@ class Joining:
             self._search(now)  # back from a discovery, and nothing is new
             return
         self.network = network
-        self._where.hub_heard()
+        self._where.arrived()
         self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
         if joined and self.key is not None:

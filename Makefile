@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint powercut bench clean
+.PHONY: setup demo test lint powercut bench deb deb-test clean
 
 setup: $(VENV)/.ready
 
@@ -34,6 +34,14 @@ powercut: setup
 # Speed, CPU and memory as ratios within one run; RAUC and SWUpdate beside it where they are installed. Two minutes.
 bench: setup
 	$(BIN)/python -m tests.bench
+
+# The Debian package, into dist/: see flash/deb/README.md.
+deb: setup
+	$(BIN)/python -m flash.deb
+
+# It made for both releases, installed, upgraded, used and purged in roots of theirs. Root; ten minutes.
+deb-test: setup
+	$(BIN)/python -m tests.deb
 
 clean:
 	rm -rf $(VENV) build dist demo

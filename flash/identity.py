@@ -71,9 +71,12 @@ class Identities:
     certificate_authority: Path
 
 
-def new_identities(directory: Path, device_eui: int, role: str, now: datetime) -> Identities:
+def new_identities(
+    directory: Path, device_eui: int, role: str, now: datetime, install_code: bytes | None = None
+) -> Identities:
     """Make a device's identity, and the parties round it where there are none yet.
 
+    ``install_code``: the one, with its CRC, that is on the device already; None draws one.
     Raises SettingsError for a role that is none, StorageError when the device is there already.
     """
     check_role(role, "--role")
@@ -84,7 +87,7 @@ def new_identities(directory: Path, device_eui: int, role: str, now: datetime) -
         device_eui,
         ACB,
         SUPPLIER,
-        add_crc(secrets.token_bytes(INSTALL_CODE_OCTETS)),
+        install_code or add_crc(secrets.token_bytes(INSTALL_CODE_OCTETS)),
         directory / "devices" / name,
         directory / "install-codes" / f"{name}.txt",
         directory / "head-end",

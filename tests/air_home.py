@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import zigpy_znp.uart
@@ -174,9 +173,10 @@ class AirWorld(World):
         return before
 
     def close(self) -> None:
-        for eui in list(self._seated):
-            with suppress(Exception):
-                self.detach(eui)
+        tasks = [seated.task for seated in self._seated.values()]
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         zigpy_znp.uart.create_serial_connection = self._open_line
         self._loop.run_until_complete(self.board.stop())
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())

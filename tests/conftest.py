@@ -13,7 +13,13 @@ from hypothesis import settings
 settings.register_profile("han-agent", deadline=None)
 settings.load_profile("han-agent")
 
-JUDGES = {"tshark": "apt install tshark", "strace": "apt install strace"}  # program -> how a Debian machine gets it
+JUDGES = {  # program -> how a Debian machine gets it
+    "tshark": "apt install tshark",
+    "strace": "apt install strace",
+    "sfdisk": "apt install fdisk",
+    "mcopy": "apt install mtools",
+    "mkfs.vfat": "apt install dosfstools",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,6 +13,7 @@ from agent.events import LeaveNetwork
 from agent.settings import HealthSettings
 from agent.update.states import State
 from agent.zigbee.whereabouts import Sight
+from boards.virtual.stack.stack import Stack
 from tests.air_home import AirHome
 from tests.home import DEVICE_EUI, HUB_EUI
 from tests.test_home_rejoin import HOUR, alerts, check_finished, reported, sights
@@ -92,6 +93,18 @@ def test_a_hub_that_is_off_for_hours_in_the_trial_fails_no_good_image(make: Make
     assert home.boots == [str(OLD), str(NEW)]
     home.hub_on()
     check_finished(home)
+
+
+def test_a_chip_whose_scans_never_end_proves_nothing_and_the_clock_runs(make: Make) -> None:
+    home = on_trial(make())
+    home.hub_off()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stack, "active_scan", lambda *_: None)
+        assert home.run_until(lambda: home.boots[-1] == str(OLD), 300.0), home.log[-20:]
+    assert set(sights(home)) == {Sight.UNKNOWN.value}
+    assert home.logged("network sought")[0]["detail"] == "network discovery failed: no answer in time"
+    home.hub_on()
+    assert home.run_until(lambda: reported(home, OLD, success=False)), home.log[-20:]
 
 
 def test_a_hub_that_is_off_for_too_long(make: Make) -> None:

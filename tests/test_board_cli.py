@@ -322,7 +322,7 @@ def test_flash_by_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     chip.flash[:] = make_flash(352 * 1024)
     chip.reset()
     gpio = prepare(VirtualGpio(WiredPins(chip)), reads_outputs=True)
-    monkeypatch.setattr("agent.cli.flash.open_pins", lambda profile, folder: gpio)
+    monkeypatch.setattr("agent.cli.flash_radio.open_pins", lambda profile, folder: gpio)
     with PtyServer(chip) as stick:
         arguments = ["flash", "radio", "--port", stick.path, "--image", str(image), "--entry", "pins"]
         assert main(arguments) == 2

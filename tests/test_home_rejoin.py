@@ -92,6 +92,15 @@ def test_an_idle_device_misses_its_hub_within_a_quarter_of_an_hour() -> None:
 
 
 @KINDS
+def test_the_hub_goes_elsewhere_in_the_middle_of_the_key_establishment(kind: str) -> None:
+    home = Home(keys="suite-2", logical_type=kind)
+    assert home.run_until(lambda: home.device._endpoint.joining.state is JoinState.KEYING, 60.0)
+    assert home.hub.move_network(25, None, home.world.now)
+    assert home.run_until(lambda: bool(home.logged("tunnel open")), HOUR), home.log[-20:]
+    assert Sight.MOVED.value in sights(home)
+
+
+@KINDS
 def test_a_hub_that_is_gone_for_hours_and_back_elsewhere(kind: str) -> None:
     home, _ = in_mid_download(kind)
     home.hub_off()
@@ -117,8 +126,7 @@ def test_a_device_that_restarts_while_its_hub_is_off_keeps_its_network(kind: str
     home.run(600.0)
     home.lose_power()
     home.run(2 * HOUR)
-    requests = home.world.seats[DEVICE_EUI].network
-    assert requests is not None, "joining anew would have cost it"
+    assert home.world.seats[DEVICE_EUI].network is not None, "joining anew would have cost it"
     assert sights(home)[-1] == Sight.ABSENT.value
     home.hub_on()
     home.offer()

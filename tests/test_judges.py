@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import JUDGES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -42,6 +44,6 @@ def test_an_absent_judge_is_named_with_its_package(tmp_path: Path) -> None:
 
 def test_nothing_is_said_when_all_are_there(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    text = summary(judges(tmp_path / "bin", ("strace", "tshark")), tmp_path)
+    text = summary(judges(tmp_path / "bin", tuple(JUDGES)), tmp_path)
     assert "1 passed" in text
     assert ("absent judges" in text) == (os.geteuid() != 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -495,6 +496,42 @@ def test_a_network_on_another_channel_and_pan_is_followed_without_joining() -> N
     assert lab.next() == 5, "a fresh start"
 
 
+def test_a_false_beacon_of_our_network_does_not_hold_the_device() -> None:
+    """Beacons bear no security: one place after the other is tried, and none for good."""
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    channels = []
+    for _ in range(4):
+        lab.next()
+        lab.next()
+        lab.asked()
+        lab.done(heard(beacon(15), beacon(20, lqi=255)))
+        (move,) = lab.asked()
+        assert isinstance(move, MoveNetwork)
+        channels.append(move.channel)
+        lab.done(RadioResult(RadioStatus.OK, replace(NETWORK, channel=move.channel)))
+        lab.asked()
+    assert channels == [20, 15, 20, 15]
+
+
+def test_members_that_moved_are_followed_while_the_hub_itself_is_not_heard() -> None:
+    lab = Lab()
+    lab.joining.start(lab.now)
+    lab.asked()
+    lab.done(OK)
+    lab.next()
+    lab.next()
+    lab.asked()
+    lab.events()
+    lab.done(heard(beacon(15, sender=0x7777), beacon(20, sender=0x5555)))
+    assert lab.asked() == [MoveNetwork(20, 0xABCD)]
+    (sought,) = lab.events()
+    assert isinstance(sought, NetworkSought)
+    assert (sought.sight, sought.hub_is_off) == (Sight.MOVED, True)
+
+
 def test_a_hub_that_is_heard_but_silent_and_members_without_their_hub_are_told_apart() -> None:
     lab = Lab()
     lab.joining.start(lab.now)
@@ -529,7 +566,7 @@ def test_an_end_device_that_is_not_taken_back_says_why_and_never_joins_anew() ->
     assert pauses[-1] == 3600
     sought, failed = lab.events()[:2]
     words = "our network 0000000000000099 is heard on channel 15, PAN 0xABCD, but does not take us: no parent answers"
-    assert sought == NetworkSought(Sight.HERE, words)
+    assert sought == NetworkSought(Sight.HERE, words, hub_heard=True)
     assert failed == JoinFailed(RadioStatus.NOT_TAKEN_BACK, words, 5.0)
 
 

@@ -1,4 +1,4 @@
-"""The command line: one module a command group, each with ``register(subparsers)``.
+"""The command line: one module a command group, each with ``configure(parser)`` and ``run(args)``.
 
 A module may only parse, call, print and return an exit code; it is imported only when its group is asked for, so that
 ``han-agent image inspect`` does not pay for the radio.
@@ -10,10 +10,12 @@ import argparse
 import importlib
 import importlib.metadata
 import sys
+from collections.abc import Mapping
 
 from agent.errors import EXIT_USAGE, HanError
 
-# name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code
+# name -> (module, one line of help); the module defines configure(parser) and run(args) -> exit code, or COMMANDS of
+# the same shape
 GROUPS: dict[str, tuple[str, str]] = {
     "demo": ("agent.cli.demo", "Update a device over the air on the virtual board, start to end."),
     "run": ("agent.cli.run", "Run the device: first stage, then the image that it verified."),
@@ -32,7 +34,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "factory-reset": ("agent.cli.factory_reset", "Forget the network, the journal or everything."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),
     "board": ("agent.cli.board", "What machine this is, which radio answers, whether the pins are wired."),
-    "flash": ("agent.cli.flash", "Program the radio over its serial bootloader."),
+    "flash": ("agent.cli.flash", "Program the radio, make SD cards, provision devices."),
     "gbcs": ("agent.cli.gbcs", "Decode and check GBCS messages."),
 }
 
@@ -42,14 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="han-agent", description="Firmware agent for a GB smart metering HAN.")
     parser.add_argument("--version", action="version", version=f"han-agent {_version()}")
-    groups = parser.add_subparsers(dest="group", metavar="COMMAND", required=True)
-    wanted = next((word for word in arguments if not word.startswith("-")), None)
-    for name, (module, help_line) in GROUPS.items():
-        group = groups.add_parser(name, help=help_line, description=help_line)
-        if name == wanted:
-            loaded = importlib.import_module(module)
-            loaded.configure(group)
-            group.set_defaults(run=loaded.run)
+    _add_commands(parser, "COMMAND", GROUPS, [word for word in arguments if not word.startswith("-")])
     args = parser.parse_args(arguments)
     try:
         return int(args.run(args))
@@ -61,6 +56,23 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return EXIT_USAGE
+
+
+def _add_commands(
+    parser: argparse.ArgumentParser, metavar: str, commands: Mapping[str, tuple[str, str]], words: list[str]
+) -> None:
+    """Those of ``commands``; the one that ``words`` begins with has its module imported for its options."""
+    added = parser.add_subparsers(dest=f"chosen_{metavar.lower()}", metavar=metavar, required=True)
+    for name, (module, help_line) in commands.items():
+        command = added.add_parser(name, help=help_line, description=help_line)
+        if name != next(iter(words), ""):
+            continue
+        loaded = importlib.import_module(module)
+        if hasattr(loaded, "COMMANDS"):
+            _add_commands(command, "WHAT", loaded.COMMANDS, words[1:])
+        else:
+            loaded.configure(command)
+            command.set_defaults(run=loaded.run)
 
 
 def _version() -> str:

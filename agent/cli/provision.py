@@ -11,9 +11,8 @@ from agent.boot.places import Places
 from agent.boot.provision import provision
 from agent.errors import EXIT_OK, SettingsError
 from agent.image.ota_form import Form
-from agent.image.signature import load_trusted_keys
-from agent.image.verdict import Requirements
-from agent.settings import Settings, load_device
+from agent.settings import load_device
+from flash.first_firmware import first_requirements
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise SettingsError(f"{args.image}: cannot be read: {error.strerror}; name an image with --image") from None
     form = Form(settings.image.form)
-    done = provision(places, file, form, _requirements(settings, places), again=args.again)
+    requirements = first_requirements(settings, places.trust, settings.base_abi)
+    done = provision(places, file, form, requirements, again=args.again)
     fields = {
         "slot": "A",
         "version": done.version,
@@ -45,17 +45,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"slot A holds {done.version}, confirmed: {done.image_octets} octets, {done.image_hash.hex()}")
     return EXIT_OK
-
-
-def _requirements(settings: Settings, places: Places) -> Requirements:
-    """Any version that this device trusts and that fits it; nothing runs yet that it would have to be newer than."""
-    return Requirements(
-        manufacturer_code=settings.image.manufacturer_code,
-        image_type=settings.image.image_type,
-        hardware_version=settings.image.hardware_version,
-        trusted_keys=load_trusted_keys(places.trust),
-        maximum_octets=settings.image.maximum_octets,
-        slot_octets=settings.image.maximum_octets,
-        base_abi=settings.base_abi or None,
-        eui=int(settings.eui, 16),
-    )

@@ -36,7 +36,7 @@ from agent.events import (
     RestoreNetwork,
 )
 from agent.zigbee import zdo
-from agent.zigbee.cbke.hub_key import HubKey, LinkKeyMade, MustLeave
+from agent.zigbee.cbke.hub_key import HubKey, LinkKeyFailed, LinkKeyMade, MustLeave
 from agent.zigbee.clusters import Cluster
 from agent.zigbee.foundation import Value
 from agent.zigbee.join_events import (
@@ -299,8 +299,7 @@ class Joining:
         """A Read Attributes Response (or, with nothing in it, a Default Response) of the hub's Time cluster."""
         if self.state is not JoinState.ONLINE or self.hub is None or source != self.hub.short_address:
             return
-        learnt = self._clock.learn(values, now)
-        utc = self._clock.utc(now) if learnt else None
+        utc = self._clock.utc(now) if self._clock.learn(values, now) else None
         self._read_pause.reset()
         self._join_pause.reset()  # only now: a network that comes and goes is no success
         self._wake = now + TIME_REFRESH_S
@@ -365,9 +364,12 @@ class Joining:
         while self.key is not None and (event := self.key.next_event()) is not None:
             if isinstance(event, MustLeave):
                 self._leave(event.reason)
-                continue
-            self._events.append(event)
-            if isinstance(event, LinkKeyMade) and self.state is JoinState.KEYING:
+            else:
+                self._events.append(event)
+            if isinstance(event, LinkKeyFailed) and self._where.in_vain():  # nor anything else of the hub
+                self._stop_key(now)
+                self.state, self._wake = JoinState.SEARCHING, now + event.retry_s
+            elif isinstance(event, LinkKeyMade) and self.state is JoinState.KEYING:
                 self._search(now)
 
     def _stop_key(self, now: float) -> None:
@@ -463,7 +465,7 @@ class Joining:
             self._search(now)  # back from a discovery, and nothing is new
             return
         self.network = network
-        self._where.hub_heard()
+        self._where.arrived()
         self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
         if joined and self.key is not None:

@@ -70,6 +70,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     models: list[str] = []  # beginnings of /proc/device-tree/model
     uart: str = ""  # where a radio HAT is, as a path
     boot_config: list[str] = []  # lines of config.txt that this UART needs
+    console_on_uart: bool = False  # console=serial0 of cmdline.txt is this UART, and has to go
+    gpt: bool = False  # the machine boots from a GPT too, not from an MBR only
     tried: str = ""  # on which metal, when and by whom; empty: untried
     pins: Pins = Pins()
     name: str = ""  # the file's, set by the loader

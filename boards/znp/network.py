@@ -121,8 +121,9 @@ class NetworkPort:
         """The network in NV, elsewhere. Untested on metal.
 
         Z-Stack brings a router back as its NIB says, without a word on the air and without looking elsewhere
-        (ZDO_StartDevice in MODE_RESUME); an end device it makes rejoin, from its NIB's channel on. MT has no rejoin
-        for a host to ask for, so the NIB is given the new place, as tools that restore a coordinator's backup do.
+        (ZDO_StartDevice in MODE_RESUME); an end device it makes rejoin, from its NIB's channel on. MT offers a rejoin
+        to end devices alone (APP_CNF_BDB_ZED_ATTEMPT_RECOVER_NWK), so for both the NIB is given the new place, as tools
+        that restore a coordinator's backup do.
         """
         nib = await self._read(OsalNvIds.NIB, t.NIB)
         if nib is None or await self._read(OsalNvIds.BDBNODEISONANETWORK, t.uint8_t) != 1:

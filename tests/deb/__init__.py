@@ -1,0 +1,1 @@
+"""The Debian package installed, used, upgraded, removed and purged in roots of its releases: ``make deb-test``."""

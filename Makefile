@@ -31,7 +31,7 @@ powercut: setup
 	$(BIN)/python -m tests.powercut
 	$(if $(KNIFE),$(BIN)/pytest -n 2 --whole-knife tests/system/test_knife.py)
 
-# Speed, CPU and memory as ratios within one run; RAUC and SWUpdate beside it where they are installed. Two minutes.
+# Speed, CPU, memory and awake time as ratios within one run; RAUC and SWUpdate beside it where installed. Five minutes.
 bench: setup
 	$(BIN)/python -m tests.bench
 

@@ -14,6 +14,7 @@ from Crypto.PublicKey.ECC import EccKey
 
 from agent.device import Device, Log, Parts, interrupted_download
 from agent.errors import StorageError
+from agent.events import LogicalType
 from agent.gbcs.certificate import KeyUse
 from agent.gbcs.keystore import KeyStore
 from agent.gbcs.receiver import Authority, GbcsReceiver
@@ -41,6 +42,7 @@ from agent.zigbee.endpoint import DeviceEndpoint, EndpointOptions
 from agent.zigbee.joining import Joining, JoinState
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
+from agent.zigbee.polling import PollRates
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.tunnel_server import TunnelServer, TunnelState
 
@@ -170,8 +172,17 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     joining = build_joining(settings, base.journal, clock, base.rng)
     tunnel = TunnelServer(settings.tunnel, _journalled_tunnel(base.journal))
     ota = _ota_client(base, update, clock)
-    options = replace(base.options, require_security=base.options.require_security or joining.key is not None)
+    sleepy = joining.logical_type is LogicalType.END_DEVICE
+    options = replace(
+        base.options,
+        require_security=base.options.require_security or joining.key is not None,
+        poll_rates=_poll_rates(settings) if sleepy else None,
+    )
     return DeviceEndpoint(description, basic, joining, ota, tunnel, base.rng, options)
+
+
+def _poll_rates(settings: Settings) -> PollRates:
+    return PollRates(settings.radio.poll_rate_s, settings.radio.fast_poll_rate_s)
 
 
 def build_joining(settings: Settings, journal: Journal, clock: HubClock, rng: random.Random) -> Joining:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 
 from agent.errors import StorageError
 from agent.events import COORDINATOR, ApsIndication, NetworkInfo, RadioEvent, format_eui
@@ -11,6 +12,7 @@ from agent.zigbee import joining, whereabouts
 from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import EndpointEvent
 from agent.zigbee.peer import Peer
+from agent.zigbee.polling import PollRateChanged, PollRateRefused
 
 
 class Diary:
@@ -48,10 +50,18 @@ class Diary:
                 self._facts.note(FactName.JOINING, utc, status="left the network", detail=reason, retry_s=retry_s)
             case hub_key.LinkKeyFailed(reason, detail, retry_s):
                 self._facts.note(FactName.LINK_KEY_FAILED, utc, reason=reason, detail=detail, retry_s=retry_s)
+            case PollRateChanged() | PollRateRefused():
+                self._polling(event, utc)
             case hub_key.LinkKeyMade():
                 self._forget(FactName.LINK_KEY_FAILED)
             case _:
                 pass
+
+    def _polling(self, event: PollRateChanged | PollRateRefused, utc: int) -> None:
+        if isinstance(event, PollRateRefused):
+            self._facts.note(FactName.POLLING, utc, refused=event.status.value, detail=event.detail)
+        else:
+            self._facts.note(FactName.POLLING, utc, **asdict(event))
 
     def _network_up(self, event: joining.NetworkUp, utc: int) -> None:
         self._network(event.network, "join" if event.joined else "restore", utc)

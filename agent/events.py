@@ -152,9 +152,20 @@ class SetLinkKey:
     key: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SetPollRate:
+    """Sleepy end device: ask the parent for frames every ``period_s``, and ``answer_s`` after one went out or came in.
+
+    It holds until the next one, over restarts too. REFUSED or TIMEOUT by a chip that has no such setting.
+    """
+
+    period_s: float
+    answer_s: float
+
+
 RadioRequest = (
     ApsRequest | FormNetwork | JoinNetwork | RestoreNetwork | DiscoverNetworks | MoveNetwork | LeaveNetwork
-    | PermitJoin | PermitInstallCode | PermitLinkKey | SetLinkKey
+    | PermitJoin | PermitInstallCode | PermitLinkKey | SetLinkKey | SetPollRate
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from agent.errors import SettingsError
 
 ROLES = ("ppmid", "hcalcs")
 KEY_ESTABLISHMENT = ("suite-2", "suite-1", "both", "off")
+PERSISTENCE_S = 7.68  # macTransactionPersistenceTime of ZigBee PRO
 IMAGE_FORMS = ("gb-ppmid", "gb-hcalcs", "generic")
 
 
@@ -28,7 +29,9 @@ class RadioSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     channels: list[int] = msgspec.field(default_factory=lambda: list(range(11, 27)))
     profile: int = 0x0109  # 0x0104 for a generic gateway
     endpoint: int = 1
-    logical_type: str = "router"  # or "end-device"
+    logical_type: str = "router"  # or "end-device": its receiver sleeps, and it asks its parent for what is there
+    poll_rate_s: float = 7.5  # end device at rest; Smart Energy wants no less, and its parent keeps a frame for 7.68 s
+    fast_poll_rate_s: float = 0.1  # end device while an answer may be on its way: a key, a transfer; TI's own value
     baudrate: int = 115200
     key_establishment: str = "suite-2"  # GB's; or "suite-1", "both", "off": Smart Energy only
     certificates: Path | None = None  # folder of <eui>-cbke-1.txt and -2.txt; without it storage.keys
@@ -157,8 +160,8 @@ def load_device(path: Path) -> Settings:
         raise SettingsError(
             f"{path}: ota.checkpoint_octets: {settings.ota.checkpoint_octets} is not a multiple of 4096"
         )
-    if settings.radio.logical_type not in ("router", "end-device"):
-        raise SettingsError(f"{path}: radio.logical_type: {settings.radio.logical_type!r} is not router or end-device")
+    check_logical_type(settings.radio.logical_type, f"{path}: radio.logical_type:")
+    _check_polling(settings.radio, path)
     storage = settings.storage
     folder = path.resolve().parent
     _check_install_code(settings.radio.install_code, path)
@@ -174,6 +177,19 @@ def load_device(path: Path) -> Settings:
     return msgspec.structs.replace(settings, storage=StorageSettings(**absolute), board=board)
 
 
+def _check_polling(radio: RadioSettings, path: Path) -> None:
+    if not 0.0 < radio.poll_rate_s <= PERSISTENCE_S:
+        raise SettingsError(
+            f"{path}: radio.poll_rate_s: {radio.poll_rate_s:g} must lie above 0 and at most {PERSISTENCE_S:g}: "
+            "a parent drops what waited longer for the device"
+        )
+    if not 0.001 <= radio.fast_poll_rate_s <= radio.poll_rate_s:
+        raise SettingsError(
+            f"{path}: radio.fast_poll_rate_s: {radio.fast_poll_rate_s:g} must lie between 0.001 and "
+            f"radio.poll_rate_s ({radio.poll_rate_s:g})"
+        )
+
+
 def _check_install_code(text: str, path: Path) -> None:
     """Told before the radio is touched; the CRC itself is checked by ``agent.zigbee``."""
     if text and (not re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", text) or len(text) not in (16, 20, 28, 36)):
@@ -187,6 +203,13 @@ def check_key_establishment(value: str, where: str) -> None:
     if value not in KEY_ESTABLISHMENT:
         known = ", ".join(KEY_ESTABLISHMENT)
         raise SettingsError(f"{where}: radio.key_establishment: {value!r} is not one of {known}")
+
+
+def check_logical_type(value: str, where: str) -> str:
+    """``value``; refused when a device cannot be that."""
+    if value not in ("router", "end-device"):
+        raise SettingsError(f"{where} {value!r} is not router or end-device")
+    return value
 
 
 def check_role(role: str, where: str) -> None:

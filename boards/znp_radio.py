@@ -38,10 +38,12 @@ from agent.events import (
     RadioStatus,
     RestoreNetwork,
     SetLinkKey,
+    SetPollRate,
 )
 from boards.znp.data import DataPort, result_of
 from boards.znp.link import REQUEST_ERRORS, MtLink, open_link
 from boards.znp.network import EndpointSettings, NetworkPort
+from boards.znp.poll_rate import set_poll_rate
 
 ANNOUNCEMENTS = (0x0013, 0x001F)  # Device_annce, Parent_annce
 RESPONSE = 0x8000
@@ -103,7 +105,7 @@ class ZnpRadio:
         if link is None or link.is_lost:
             return RadioResult(RadioStatus.RADIO_LOST, detail=f"{self.path} is not open")
         try:
-            return await self._carry_out(request)
+            return await self._carry_out(link, request)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -123,7 +125,7 @@ class ZnpRadio:
         status = getattr(response, "Status", None)
         return RadioResult(RadioStatus.REFUSED, detail=str(error)) if status is None else result_of(status)
 
-    async def _carry_out(self, request: RadioRequest) -> RadioResult:
+    async def _carry_out(self, link: MtLink, request: RadioRequest) -> RadioResult:
         network = self._network
         if not isinstance(request, ApsRequest | PermitJoin | PermitInstallCode | SetLinkKey):
             self._here = None  # until the request says where the chip is
@@ -144,14 +146,24 @@ class ZnpRadio:
                 result = await network.leave()
             case PermitJoin():
                 result = await network.permit_join(request.duration_s)
-            case PermitInstallCode() | PermitLinkKey():
-                result = await network.permit(request)
-            case SetLinkKey():
-                result = await network.set_link_key(request.eui, request.short_address, request.key)
+            case PermitInstallCode() | PermitLinkKey() | SetLinkKey() | SetPollRate():
+                result = await self._set(link, request)
         if result.status is RadioStatus.OK and result.network is not None:
             self._here = result.network
             self._own_eui = result.network.eui
         return result
+
+    async def _set(
+        self, link: MtLink, request: PermitInstallCode | PermitLinkKey | SetLinkKey | SetPollRate
+    ) -> RadioResult:
+        """What the chip only has to remember."""
+        match request:
+            case PermitInstallCode() | PermitLinkKey():
+                return await self._network.permit(request)
+            case SetLinkKey(eui, short_address, key):
+                return await self._network.set_link_key(eui, short_address, key)
+            case SetPollRate():
+                return await set_poll_rate(link, request)
 
     async def _send(self, request: ApsRequest) -> RadioResult:
         """The chip takes the profile from the source endpoint: another one cannot be sent."""

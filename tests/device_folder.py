@@ -131,6 +131,11 @@ class DeviceFolder:
             journal.log(LoggedEvent("security", STARTED_UTC, 0x8F3D, "MAC does not verify", ""))
             journal.log(LoggedEvent("event", STARTED_UTC, 0x8F43, "update confirmed", "0123456789ab"))
 
+    def note(self, name: FactName, **values: str | float) -> None:
+        """The device learnt one more thing."""
+        with closing(open_database(self.database)) as opened:
+            Journal(opened, wall_clock=lambda: STARTED_UTC).facts.record(name, STARTED_UTC, **values)
+
     def _note_facts(self, journal: Journal) -> None:
         facts = journal.facts
         facts.record(FactName.STARTED, STARTED_UTC, slot="A", version="1.0.0", trial=False)

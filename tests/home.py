@@ -99,6 +99,7 @@ class Home:
     loss: float = 0.0
     faults: Faults | None = None
     keys: str = "off"  # the device's key_establishment
+    logical_type: str = "router"  # the device's; "end-device" sleeps
     hub_keys: str | Mapping[int, Credentials] = ""  # the hub's: as the device's, unless told otherwise, or its sets
     ota: OtaSettings = field(default_factory=OtaSettings)
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)

@@ -167,6 +167,21 @@ def test_a_radio_that_was_switched_off_neither_hears_nor_confirms() -> None:
     assert bench.received == []
 
 
+def data_request(child: Radio, parent: Radio) -> MacFrame:
+    return MacFrame(
+        mac.FrameType.COMMAND,
+        child.next_sequence(),
+        PAN,
+        parent.short,
+        mac.Mode.SHORT,
+        PAN,
+        child.short,
+        mac.Mode.SHORT,
+        bytes((mac.MacCommand.DATA_REQUEST,)),
+        ack_request=True,
+    )
+
+
 def test_a_sleepy_child_fetches_what_is_held_for_it() -> None:
     bench = Bench()
     parent, child = bench.radios
@@ -176,19 +191,7 @@ def test_a_sleepy_child_fetches_what_is_held_for_it() -> None:
     polls: list[MacStatus] = []
 
     def poll() -> None:
-        frame = MacFrame(
-            mac.FrameType.COMMAND,
-            child.next_sequence(),
-            PAN,
-            parent.short,
-            mac.Mode.SHORT,
-            PAN,
-            child.short,
-            mac.Mode.SHORT,
-            bytes((mac.MacCommand.DATA_REQUEST,)),
-            ack_request=True,
-        )
-        child.poll(frame, polls.append)
+        child.poll(data_request(child, parent), polls.append)
         bench.scheduler.run_for(0.5)
 
     bench.scheduler.run_for(1.0)
@@ -208,3 +211,69 @@ def test_what_nobody_fetches_expires() -> None:
     parent.hold(parent.data_frame(1, b"x"), bench.confirms.append)
     bench.scheduler.run_for(10.0)
     assert bench.confirms == [MacStatus.TRANSACTION_EXPIRED]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_lost_poll_or_frame_costs_a_poll_and_never_the_frame(seed: int) -> None:
+    """A held frame is tried once a poll and stays until it is acknowledged; a lost ack makes a copy of that number."""
+    bench = Bench(AirSettings(loss=0.4), seed=seed)
+    parent, child = bench.radios
+    child.receiver_on = False
+    numbers: list[int] = []
+    child.on_frame = lambda frame, _lqi: numbers.append(frame.sequence)
+    frames = [parent.data_frame(child.short, bytes((number,))) for number in range(3)]
+    for frame in frames:
+        parent.hold(frame, bench.confirms.append)
+    for _ in range(40):
+        child.poll(data_request(child, parent), lambda _status: None)
+        bench.scheduler.run_for(0.15)
+    assert bench.confirms == [MacStatus.SUCCESS] * 3
+    assert list(dict.fromkeys(numbers)) == [frame.sequence for frame in frames]
+
+
+def test_what_is_on_its_way_when_its_time_is_over_is_told_once() -> None:
+    bench = Bench(AirSettings(loss=1.0))
+    parent, child = bench.radios
+    parent.hold(parent.data_frame(child.short, b"x"), bench.confirms.append)
+    bench.scheduler.run_for(7.679)
+    bench.air.settings = AirSettings()
+    child.poll(data_request(child, parent), lambda _status: None)
+    bench.scheduler.run_for(0.0008)  # the poll is out, the frame not yet
+    bench.air.settings = AirSettings(loss=1.0)
+    bench.scheduler.run_for(5.0)
+    assert bench.confirms == [MacStatus.TRANSACTION_EXPIRED]
+
+
+def test_awake_time_is_the_receivers_and_of_a_sleeping_radio_what_a_poll_needs() -> None:
+    bench = Bench()
+    parent, child = bench.radios
+    bench.scheduler.run_for(10.0)
+    assert bench.air.meter(child.eui).use().awake_s == pytest.approx(10.0)
+    child.receiver_on = False
+    asleep = bench.air.meter(child.eui).use()
+    bench.scheduler.run_for(10.0)
+    assert bench.air.meter(child.eui).use().since(asleep).awake_s == 0.0
+    child.poll(data_request(child, parent), lambda _status: None)
+    bench.scheduler.run_for(5.0)
+    poll = bench.air.meter(child.eui).use().since(asleep)
+    octets = len(mac.encode(data_request(child, parent)))
+    assert (poll.polls, poll.seconds) == (1, pytest.approx(15.0))
+    assert poll.awake_s == pytest.approx(128e-6 + (6 + octets) * 32e-6 + 864e-6)
+    parent.hold(parent.data_frame(child.short, bytes(100)), lambda _status: None)
+    child.poll(data_request(child, parent), lambda _status: None)
+    bench.scheduler.run_for(5.0)
+    fetched_s = bench.air.meter(child.eui).use().since(asleep).awake_s - 2 * poll.awake_s
+    assert (6 + 100) * 32e-6 < fetched_s < 0.01  # until the frame is in, and no longer
+    assert bench.air.meter(parent.eui).use().share == 1.0
+
+
+def test_awake_time_outlives_a_reset_and_stands_still_without_power() -> None:
+    bench = Bench()
+    bench.scheduler.run_for(3.0)
+    bench.radios[1].stop()
+    bench.scheduler.run_for(3.0)
+    again = Radio(bench.air, 0x1001, 0)
+    again.start()
+    bench.scheduler.run_for(3.0)
+    use = bench.air.meter(0x1001).use()
+    assert (use.awake_s, use.seconds) == (pytest.approx(6.0), pytest.approx(9.0))

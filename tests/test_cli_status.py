@@ -114,6 +114,31 @@ def test_a_person_reads_where_the_network_is_and_why_a_trial_failed(
     assert f"trial failed 0.9.0: {reason}, 2027-01-15T08:00:05Z" in lines
 
 
+def test_a_sleepy_device_tells_how_it_was_told_to_poll(
+    device: DeviceFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert device.json(capsys, "status")["polling"] is None, "a router does not"
+    text = device.config.read_text(encoding="utf-8")
+    device.config.write_text(text.replace("[radio]", '[radio]\nlogical_type = "end-device"'), encoding="utf-8")
+    rates = {"poll_rate_s": 7.5, "fast_poll_rate_s": 0.1}
+    assert device.json(capsys, "status")["polling"] == {**rates, "last": None}
+    assert device.call("status") == EXIT_OK
+    assert "radio.logical_type is end-device, from the next join on" in capsys.readouterr().out
+    device.note(FactName.NETWORK, channel=20, pan_id="0x1A62", extended_pan_id="0", short_address="0x77AA",
+                logical_type="end_device", by="join")  # fmt: skip
+    device.note(FactName.POLLING, period_s=7.5, polling="at rest", fast_s=41.2)
+    last = {"period_s": 7.5, "polling": "at rest", "fast_s": 41.2, "time": "2027-01-15T08:00:00Z"}
+    assert device.json(capsys, "status")["polling"] == {**rates, "last": last}
+    assert device.call("status") == EXIT_OK
+    assert (
+        "at rest, every 0.1 s in an exchange; at rest since 2027-01-15T08:00:00Z, fast for 41.2 s since the start"
+        in capsys.readouterr().out
+    )
+    device.note(FactName.POLLING, refused="the chip did not answer", detail="no answer in time")
+    assert device.call("status") == EXIT_OK
+    assert "it cannot be told (the chip did not answer no answer in time)" in capsys.readouterr().out
+
+
 def test_the_role_stands_in_one_table_with_our_choices_marked(
     device: DeviceFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

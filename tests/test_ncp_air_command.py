@@ -98,6 +98,16 @@ def test_it_says_where_and_stops_when_told(number: signal.Signals, tmp_path: Pat
     assert not link.is_symlink()
 
 
+def test_a_signal_makes_it_tell_how_long_each_radio_was_awake() -> None:
+    with air("--ncp", FREE, "--ncp", FREE, "--eui", "00124B0000000007", "--json") as (process, _):
+        assert process.stdout is not None
+        process.send_signal(signal.SIGUSR1)
+        told = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert told[0].keys() == {"radio", "seconds", "awake_s", "polls"}
+    assert [one["radio"] for one in told] == ["00124B0000000007", "00124B0026520002"]
+    assert [(one["awake_s"], one["polls"]) for one in told] == [(0.0, 0)] * 2  # no host has started them yet
+
+
 def test_garbage_a_second_host_and_a_host_that_leaves() -> None:
     with air("--ncp", FREE, "--json") as (_, lines):
         address = json.loads(lines[0])["ncp"]

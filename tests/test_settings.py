@@ -58,6 +58,10 @@ def test_a_good_file_has_defaults_and_absolute_paths(tmp_path: Path) -> None:
             'path = "x"\nlogical_type = "sleepy"',
             "radio.logical_type: 'sleepy' is not router or end-device",
         ),
+        ("[radio]", "[radio]\npoll_rate_s = 60", r"radio.poll_rate_s: 60 must lie above 0 and at most 7.68: a parent"),
+        ("[radio]", "[radio]\npoll_rate_s = 0", r"radio.poll_rate_s: 0 must lie above 0"),
+        ("[radio]", "[radio]\nfast_poll_rate_s = 8.0", r"fast_poll_rate_s: 8 must lie between 0.001 and .* \(7.5\)"),
+        ("[radio]", "[radio]\nfast_poll_rate_s = 0.0", r"fast_poll_rate_s: 0 must lie between"),
     ],
 )
 def test_each_mistake_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -9,7 +9,7 @@ from stack_world import DEVICE_EUI, HUB_EUI, INSTALL_CODE, LINK_KEY, Chip, World
 
 from agent.events import LogicalType
 from boards.virtual.air.medium import AirSettings
-from boards.virtual.stack.interface import JoinFailure, NetworkState, Status
+from boards.virtual.stack.interface import JoinFailure, NetworkState, PollRates, Status
 from boards.virtual.stack.key_store import RESERVE_STEP
 from boards.virtual.stack.state import from_json, to_json
 
@@ -119,7 +119,7 @@ def test_a_sleepy_device_hears_nothing_between_polls() -> None:
     world.hub.stack.allow_link_key(DEVICE_EUI, LINK_KEY)
     world.hub.stack.permit_join(255)
     device = world.chip(DEVICE_EUI)
-    device.stack.set_poll_rate_s(5.0)
+    device.stack.set_poll_rates(PollRates(5.0))
     world.join(device, LogicalType.END_DEVICE, receiver_on=False)
     world.scheduler.run_for(20.0)
     waits = []

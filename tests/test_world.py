@@ -1,6 +1,8 @@
-"""Virtual time's radio: what it promises of link keys."""
+"""Virtual time's radio: what it promises of link keys, and of a device that sleeps."""
 
 from __future__ import annotations
+
+import pytest
 
 from agent.events import (
     ApsIndication,
@@ -8,6 +10,7 @@ from agent.events import (
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
+    LogicalType,
     PermitInstallCode,
     PermitJoin,
     RadioEvent,
@@ -15,6 +18,7 @@ from agent.events import (
     RadioResult,
     RadioStatus,
     SetLinkKey,
+    SetPollRate,
 )
 from boards.virtual.world import World
 
@@ -56,7 +60,7 @@ class Plain:
 
 
 class Lab:
-    def __init__(self) -> None:
+    def __init__(self, kind: LogicalType = LogicalType.ROUTER) -> None:
         self.world = World()
         self.hub, self.device = Plain(), Plain()
         self.world.attach(HUB, self.hub)
@@ -64,7 +68,7 @@ class Lab:
         self.ask(self.hub, FormNetwork(20))
         self.ask(self.hub, PermitInstallCode(DEVICE, CODE))
         self.ask(self.hub, PermitJoin(60))
-        self.ask(self.device, JoinNetwork(CODE, (20,)))
+        self.ask(self.device, JoinNetwork(CODE, (20,), kind))
 
     def ask(self, node: Plain, request: RadioRequest) -> RadioResult:
         node.to_send.append((1, request))
@@ -100,3 +104,39 @@ def test_leaving_and_joining_anew_forget_the_key() -> None:
     lab.ask(lab.hub, PermitInstallCode(DEVICE, CODE))
     lab.ask(lab.device, JoinNetwork(CODE, (20,)))
     assert lab.send(secured=True) is RadioStatus.NOT_ACKNOWLEDGED
+
+
+def test_what_is_sent_to_a_sleeping_device_waits_for_its_poll_and_a_broadcast_passes_it_by() -> None:
+    lab = Lab(LogicalType.END_DEVICE)
+    lab.ask(lab.device, SetPollRate(7.5, 0.1))
+    network = lab.world.seats[DEVICE].network
+    assert network is not None
+
+    def waited_s(destination: int) -> float | None:
+        """Until the device heard it; None: within a minute it did not."""
+        sent, before = lab.world.now, len(lab.device.heard)
+        lab.hub.to_send.append((1, ApsRequest(destination, 1, 1, 0x0109, 0x19, b"x")))
+        heard = lab.world.run(lambda: len(lab.device.heard) > before, 60.0)
+        return lab.world.now - sent if heard else None
+
+    lab.world.run(lambda: False, 100.0 - lab.world.now)
+    assert waited_s(network.short_address) == pytest.approx(5.0 + lab.world.latency_s)  # the poll at 105 s
+    assert waited_s(0xFFFD) is None
+    lab.ask(lab.device, SetPollRate(0.1, 0.1))
+    waited = waited_s(network.short_address)
+    assert waited is not None
+    assert waited <= 0.1 + lab.world.latency_s
+
+
+def test_a_faster_poll_rate_fetches_what_waits_and_so_does_a_question_of_the_devices_own() -> None:
+    for request in (SetPollRate(0.1, 0.1), ApsRequest(0, 1, 1, 0x0109, 0x19, b"?")):
+        lab = Lab(LogicalType.END_DEVICE)
+        lab.ask(lab.device, SetPollRate(7.5, 0.1))
+        network = lab.world.seats[DEVICE].network
+        assert network is not None
+        lab.world.run(lambda: False, 100.0 - lab.world.now)
+        lab.hub.to_send.append((1, ApsRequest(network.short_address, 1, 1, 0x0109, 0x19, b"x")))
+        lab.world.run(lambda: False, 1.0)
+        assert lab.device.heard == []
+        lab.device.to_send.append((1, request))
+        assert lab.world.run(lambda lab=lab: bool(lab.device.heard), 0.5)  # type: ignore[misc]

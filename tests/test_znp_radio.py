@@ -34,10 +34,13 @@ from agent.events import (
     RadioStatus,
     RestoreNetwork,
     SetLinkKey,
+    SetPollRate,
 )
 from boards.virtual.air.medium import AirSettings
+from boards.virtual.ncp import app_commands, items
 from boards.virtual.ncp.board import BoardSettings, ChipSettings, VirtualBoard
 from boards.virtual.ncp.codec import Subsystem
+from boards.virtual.ncp.nv import old_item
 from boards.znp_radio import ZnpRadio
 
 SPEED = 50.0
@@ -296,6 +299,50 @@ def test_a_short_address_conflict_ends_in_a_new_address_that_host_and_hub_hear_o
             said = new.to_bytes(2, "little") + DEVICE_EUI.to_bytes(8, "little")
             await hub.wait_for(lambda e: isinstance(e, ApsIndication) and e.payload[1:11] == said)
             await exchange(hub, device, new, b"under the new address")
+
+
+def test_a_sleepy_end_device_polls_as_it_is_told_and_remembers_it_over_a_restart() -> None:
+    virtual = board()
+
+    def rates_ms() -> tuple[int, ...]:
+        """Default, queued, response of NV item 0x0035."""
+        table = items.read_poll_rates(virtual.chips[1].nv.get(old_item(items.POLL_RATE)))
+        return table[0], table[2], table[3]
+
+    def polls() -> int:
+        assert virtual.air is not None
+        return virtual.air.meter(DEVICE_EUI).use().polls
+
+    async def work() -> None:
+        async with hosts(virtual) as (hub, device):
+            await join(hub, device, kind=LogicalType.END_DEVICE)
+            assert rates_ms() == (1000, 100, 100)
+            await device.ok(SetPollRate(period_s=0.2, answer_s=0.05))
+            assert rates_ms() == (200, 50, 50)
+            before = polls()
+            while polls() < before + 100:  # so fast; the test's limit of time is the judge
+                await asyncio.sleep(0.01)
+            await device.ok(SetPollRate(period_s=7.5, answer_s=0.05))
+            await device.radio.close()
+            await device.open()
+            restored = (await device.ok(RestoreNetwork())).network
+            assert restored is not None
+            assert rates_ms() == (7500, 50, 50)
+            await exchange(hub, device, restored.short_address, b"x" * 200)
+
+    run(work)
+
+
+def test_a_chip_without_that_setting_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Z-Stack built without the end device role knows no such command."""
+    monkeypatch.delitem(app_commands.COMMANDS, 0x0C)
+
+    async def work() -> None:
+        async with hosts(board()) as (hub, device):
+            info = await join(hub, device, kind=LogicalType.END_DEVICE)
+            result = await device.do(SetPollRate(period_s=7.5, answer_s=0.1))
+            assert result.status is RadioStatus.REFUSED
+            await exchange(hub, device, info.short_address, b"still here")
 
     run(work)
 

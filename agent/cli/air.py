@@ -1,4 +1,7 @@
-"""``han-agent air``: emulated CC2652s on one virtual air, each on a TCP port or a pty."""
+"""``han-agent air``: emulated CC2652s on one virtual air, each on a TCP port or a pty.
+
+On SIGUSR1 it tells how long each radio was awake and how often it polled, as the radio measured it, in the air's time.
+"""
 
 from __future__ import annotations
 
@@ -93,6 +96,15 @@ async def _serve(settings: BoardSettings, as_json: bool) -> int:
         for address, chip in zip(board.addresses, board.chips, strict=True):
             eui = format_eui(chip.eui)
             print(json.dumps({"ncp": address, "eui": eui}) if as_json else f"{address}  EUI {eui}")
+        loop.add_signal_handler(signal.SIGUSR1, _tell_use, board, as_json)
         print(json.dumps({"ready": True}) if as_json else "ready", flush=True)
         await stop.wait()
     return EXIT_OK
+
+
+def _tell_use(board: VirtualBoard, as_json: bool) -> None:
+    for number, use in board.radio_use().items():
+        eui = format_eui(number)
+        values = {"seconds": round(use.seconds, 3), "awake_s": round(use.awake_s, 3), "polls": use.polls}
+        words = f"{eui}  awake {use.awake_s:.3f} s of {use.seconds:.3f} s of air ({use.share:.2%}), {use.polls} polls"
+        print(json.dumps({"radio": eui, **values}) if as_json else words, flush=True)

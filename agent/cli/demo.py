@@ -12,7 +12,7 @@ from rich.console import Console
 
 from agent.cli.demo_text import Screen, print_proof
 from agent.errors import EXIT_OK, EXIT_REFUSED, SettingsError
-from agent.settings import ROLES, check_role
+from agent.settings import ROLES, check_logical_type, check_role
 from boards.bench.demo.play import Plan, Play, Said
 from boards.bench.demo.prepare import NEW, empty_workdir
 
@@ -24,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``demo``."""
     add = parser.add_argument
     add("--role", default="ppmid", help="ppmid (default), hcalcs, or both on one hub")
+    add("--logical-type", default="router", metavar="TYPE",
+        help="router (default), or end-device: the device's receiver sleeps, and it polls its parent")  # fmt: skip
     add("--workdir", type=Path, default=Path("demo"), help="where everything is written (default: demo)")
     add("--speed", type=float, default=DEFAULT_SPEED, help=f"times as fast as real air (default {DEFAULT_SPEED:g})")
     add("--loss", type=float, default=0.0, help="probability that one transmission attempt fails, 0 to 1")
@@ -41,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         loss=_between("--loss", args.loss, 0.0, 1.0),
         seed=args.seed,
         limit_s=_between("--limit", args.limit, 1.0, 86_400.0),
+        logical_type=check_logical_type(args.logical_type, "--logical-type"),
     )
     empty_workdir(plan.workdir)
     if args.json:

@@ -18,8 +18,9 @@ from rich.progress import (
 )
 
 from boards.bench.demo.outcome import DeviceOutcome, Event
-from boards.bench.demo.play import Play, Said
+from boards.bench.demo.play import SLEEPY, Play, Said
 from boards.bench.demo.prepare import CAPTURE, NEW
+from boards.virtual.air.awake import RadioUse
 
 HUB_SHOWN = {
     "network-up",
@@ -136,6 +137,8 @@ DEVICE_WORDS = {
     "network up": "on the network",
     "join failed": "not on a network: {status} {detail}; again in {retry_s} s",
     "link key made": "has a link key with the hub: OTA and tunnel travel APS-secured from here on",
+    "poll rate changed": "asks its parent for frames every {period_s} s ({polling})",
+    "poll rate refused": "its radio polls as it likes: {status} {detail}",
     "tunnel open": "tunnel {tunnel} is open",
     "download starts": "downloads version {version}, {total_octets} octets",
     "download resumes": "resumes the download at octet {offset_octets} of {total_octets}",
@@ -177,11 +180,20 @@ def _proof(outcome: DeviceOutcome) -> list[str]:
         f"  {report}: version {final.get('version')}, {final.get('result')}, signature {final.get('signature')}, "
         f"reported by the code that arrived over the air",
     ]
+    if outcome.logical_type == SLEEPY:
+        lines.append(f"  radio, as it measured itself: {_use('the update', outcome.update_use)}")
+        lines.append(f"                                {_use('at rest', outcome.rest_use)}")
     if outcome.receipt is not None:
         lines.append(
             f"  receipt 0x8F72: image {outcome.receipt['image_hash']}, signature {outcome.receipt['signature']}"
         )
     return lines if outcome.ok(str(NEW)) else [*lines, "  not as it should be"]
+
+
+def _use(when: str, use: RadioUse | None) -> str:
+    if use is None:
+        return f"{when}: not measured"
+    return f"{when}: awake {use.awake_s:.3f} s of {use.seconds:.1f} s of air ({use.share:.2%}), {use.polls} polls"
 
 
 def _places(workdir: Path, play: Play) -> list[tuple[str, Path]]:

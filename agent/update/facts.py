@@ -31,6 +31,7 @@ class FactName(StrEnum):
     SELF_TESTED = "self_tested"  # when the last trial tried its journal
     TRIAL_FAILED = "trial_failed"  # update_id, version, reason: the last trial whose own program gave it up
     LINK_KEY_FAILED = "link_key_failed"  # reason, detail, retry_s; gone once there is a key. Never a key
+    POLLING = "polling"  # polling, period_s, fast_s, or refused: how a sleepy end device was told to poll
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from agent.events import (
     ApsIndication,
     ApsRequest,
     DeviceLeft,
+    LogicalType,
     NetworkChanged,
     NetworkLost,
     RadioEvent,
@@ -31,11 +32,12 @@ from agent.zigbee import zdo
 from agent.zigbee.cbke.messages import ATTRIBUTE_SUITES
 from agent.zigbee.clusters import Cluster, EndpointDescription, is_secured
 from agent.zigbee.foundation import DefaultResponse, ReadAttributesResponse, Typed, Value, ZclType
-from agent.zigbee.joining import HubFound, HubLost, JoinEvent, Joining
+from agent.zigbee.joining import HubFound, HubLost, JoinEvent, Joining, NetworkUp
 from agent.zigbee.ota_attributes import read_attributes
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import SERVER_SILENT, OtaEvent, TransferPaused
 from agent.zigbee.peer import OutgoingZcl, Peer
+from agent.zigbee.polling import Polling, PollRateChanged, PollRateRefused, PollRates
 from agent.zigbee.servers import REVISION_1, BasicInfo, Identify, answer_foundation
 from agent.zigbee.tunnel_messages import ATTRIBUTE_CLOSE_TIMEOUT
 from agent.zigbee.tunnel_server import TunnelEvent, TunnelServer
@@ -52,8 +54,19 @@ class FrameDropped:
     reason: str
 
 
-EndpointEvent = JoinEvent | OtaEvent | TunnelEvent | FrameDropped
+@dataclass(frozen=True, slots=True)
+class LogicalTypeDiffers:
+    """The chip is on its network as what it joined as; the settings' other type takes effect at the next join."""
+
+    wanted: str
+    found: str
+
+
+EndpointEvent = (
+    JoinEvent | OtaEvent | TunnelEvent | FrameDropped | PollRateChanged | PollRateRefused | LogicalTypeDiffers
+)
 Done = Callable[[RadioResult, float], None]
+FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
 
 
 def _nobody_waits(result: RadioResult, now: float) -> None:
@@ -65,11 +78,13 @@ def _nobody_waits(result: RadioResult, now: float) -> None:
 class EndpointOptions:
     """``require_security``: frames of secured clusters must come and go under APS link-key security (Smart Energy).
 
-    ``answers_zdo``: the radio's chip does not answer ZDO requests itself.
+    ``answers_zdo``: the radio's chip does not answer ZDO requests itself. ``poll_rates``: of a sleepy end device; None:
+    the receiver is always on.
     """
 
     require_security: bool = False
     answers_zdo: bool = False
+    poll_rates: PollRates | None = None
 
 
 class DeviceEndpoint:
@@ -92,6 +107,8 @@ class DeviceEndpoint:
         self.identify = Identify()
         self._basic = basic
         self._options = options or EndpointOptions()
+        rates = self._options.poll_rates
+        self.polling = None if rates is None else Polling(rates)
         self._sequence = random.randrange(256)  # not 0 after every restart: receivers drop what they saw lately
         self._next_handle = 1
         self._done: dict[int, Done] = {}
@@ -107,6 +124,8 @@ class DeviceEndpoint:
 
     def receive(self, event: RadioEvent, now: float) -> None:
         """Something came up from the radio."""
+        if self.polling is not None:
+            self._note_polling(self.polling, event, now)
         if isinstance(event, NetworkLost):
             self.joining.network_lost(event.reason, now)
         elif isinstance(event, NetworkChanged):
@@ -126,11 +145,14 @@ class DeviceEndpoint:
         self.joining.handle_timer(now)
         self.ota.handle_timer(now)
         self.tunnel.handle_timer(now)
+        if self.polling is not None:
+            self.polling.handle_timer(now)
         self._collect(now)
 
     def next_deadline(self) -> float | None:
         """When ``handle_timer`` is next needed."""
-        deadlines = (self.joining.next_deadline(), self.ota.next_deadline(), self.tunnel.next_deadline())
+        machines = (self.joining, self.ota, self.tunnel, self.polling)
+        deadlines = [machine.next_deadline() for machine in machines if machine is not None]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def radio_requests(self, now: float) -> list[tuple[int, RadioRequest]]:
@@ -151,6 +173,13 @@ class DeviceEndpoint:
         return self._events.popleft() if self._events else None
 
     # --- in
+
+    @staticmethod
+    def _note_polling(polling: Polling, event: RadioEvent, now: float) -> None:
+        if isinstance(event, NetworkLost | RadioLost):
+            polling.network_down(now)
+        elif isinstance(event, ApsIndication) and not event.broadcast:
+            polling.heard(now)
 
     def _radio_lost(self, event: RadioLost, now: float) -> None:
         self._requests.clear()
@@ -312,17 +341,40 @@ class DeviceEndpoint:
                 self.ota.server_lost()
                 self.tunnel.hub_lost()
             self._events.append(event)
+            if isinstance(event, NetworkUp):
+                self._network_up(event.network.logical_type, now)
         for handle, request in self.joining.requests_to_send():
-            wrapped = self._wrap(request) if isinstance(request, OutgoingZcl) else request
-            self._put(wrapped, partial(self.joining.request_done, handle))
+            self._send(request, partial(self.joining.request_done, handle), now)
         for machine in (self.ota, self.tunnel):
             for handle, frame in machine.frames_to_send():
-                self._put(self._wrap(frame), partial(_report, machine, handle))
+                self._send(frame, partial(_report, machine, handle), now)
+        if self.polling is not None:
+            self._collect_polling(self.polling)
         for next_event in (self.ota.next_event, self.tunnel.next_event):
             while (said := next_event()) is not None:
                 if isinstance(said, TransferPaused) and said.reason == SERVER_SILENT:
                     self.joining.doubt(now)
                 self._events.append(said)
+
+    def _network_up(self, found: LogicalType, now: float) -> None:
+        wanted = self.joining.logical_type
+        if found is not wanted:
+            self._events.append(LogicalTypeDiffers(*(one.name.lower().replace("_", "-") for one in (wanted, found))))
+        elif self.polling is not None:
+            self.polling.network_up(now)
+
+    def _send(self, request: RadioRequest | OutgoingZcl, done: Done, now: float) -> None:
+        """A request of a machine's own."""
+        self._put(self._wrap(request) if isinstance(request, OutgoingZcl) else request, done)
+        if self.polling is not None and _is_question(request):
+            self.polling.asked(now)
+
+    def _collect_polling(self, polling: Polling) -> None:
+        request = polling.request_to_send()
+        if request is not None:
+            self._put(request, polling.request_done)
+        while (said := polling.next_event()) is not None:
+            self._events.append(said)
 
     def _wrap(self, frame: OutgoingZcl) -> ApsRequest:
         sequence = frame.sequence
@@ -362,6 +414,13 @@ class DeviceEndpoint:
         if secured:
             self.joining.secured_sent(result.status, now)
         done(result, now)
+
+
+def _is_question(request: RadioRequest | OutgoingZcl) -> bool:
+    """Will it be answered over the air? An answer of ours will not, nor need a broadcast be."""
+    if isinstance(request, OutgoingZcl):
+        return request.sequence is None
+    return isinstance(request, ApsRequest) and request.destination < FIRST_BROADCAST
 
 
 def _report(machine: OtaClient | TunnelServer, handle: int, result: RadioResult, now: float) -> None:

@@ -89,8 +89,8 @@ class Joining:
         self.key = key
         self._where = Whereabouts()
         self._join_request = request
-        self._ask = Questions(profile, logical_type)
-        self._logical_type = logical_type
+        self._ask = Questions(profile)
+        self.logical_type = logical_type  # as which it joins; on a network that it comes back to, the chip's counts
         self._clock = clock
         self.state = JoinState.DOWN
         self.network: NetworkInfo | None = None
@@ -215,7 +215,7 @@ class Joining:
             self._commission(RestoreNetwork(), JoinState.RESTORING)
 
     def _swap_request(self) -> JoinNetwork | None:
-        return swap_request(self.key, self.network, self._logical_type)
+        return swap_request(self.key, self.network, self.logical_type)
 
     def _next_join(self) -> JoinNetwork | None:
         """By the install code; in turn with the hash of a key that no network answers to, see ``swap_out``."""

@@ -9,16 +9,15 @@ from agent.zigbee.foundation import ReadAttributes
 from agent.zigbee.peer import OutgoingZcl, Peer
 from agent.zigbee.time_cluster import ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS
 
-_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x8C}  # R21 2.3.2.3.6: mains powered, receiver on
+_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # R21 2.3.2.3.6: mains, receiver on; neither
 
 
 class Questions:
     """``take`` gives what was asked since it was last called."""
 
-    def __init__(self, profile: int, logical_type: LogicalType) -> None:
+    def __init__(self, profile: int) -> None:
         self.wanted = Cluster.OTA  # what the hub's endpoint is looked for by
         self._profile = profile
-        self._capability = _CAPABILITY[logical_type]
         self._zdo_sequence = 0
         self._match_sequence: int | None = None  # of the Match_Desc_req whose answer counts
         self._next_handle = 1
@@ -38,8 +37,8 @@ class Questions:
 
     def announce(self, network: NetworkInfo) -> None:
         """Device_annce, on which a hub opens the tunnel anew."""
-        annce = zdo.DeviceAnnce(network.short_address, network.eui, self._capability)
-        self._zdo(annce, BROADCAST_AWAKE)
+        capability = _CAPABILITY.get(network.logical_type, _CAPABILITY[LogicalType.ROUTER])
+        self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, capability), BROADCAST_AWAKE)
 
     def ask_eui(self) -> None:
         """Who the coordinator is."""

@@ -96,6 +96,7 @@ class Console:
             "role": member.role,
             "listed": member.listed,
             "short_address": None if member.short is None else f"0x{member.short:04X}",
+            "sleeps": member.sleeps,
             "endpoint": member.endpoint,
             "tunnel": tunnel.state.value if tunnel else "closed",
             "transfer": transfer,

@@ -65,10 +65,12 @@ class DeviceSeen:
     device_eui: int
     short_address: int
     known: bool  # stands in the hub's list
+    sleeps: bool = False  # its receiver is off when idle
 
     def line(self) -> str:
         note = "" if self.known else ", which is not in the hub's list"
-        return f"device {format_eui(self.device_eui)} is on the network as 0x{self.short_address:04X}{note}"
+        sleeps = ", asleep between its polls" if self.sleeps else ""
+        return f"device {format_eui(self.device_eui)} is on the network as 0x{self.short_address:04X}{sleeps}{note}"
 
 
 @dataclass(frozen=True, slots=True)

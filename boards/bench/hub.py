@@ -38,6 +38,7 @@ from boards.bench.tunnel_client import TunnelClient
 
 PERMIT_S = 254  # the longest that R21 allows; renewed while a listed device is missing
 PERMIT_RENEW_S = 240.0
+RECEIVER_ON_WHEN_IDLE = 0x08  # MAC capability flags, R21 2.3.2.3.6
 RETRY_S = 10.0  # our choice: after the chip refused to form, or a device did not tell its endpoint
 ENDPOINT_TRIES = 6
 LEAVE_REJOIN = 0x80  # R21 2.4.3.3.5: options of Mgmt_Leave_req
@@ -364,7 +365,8 @@ class Hub:
     def _zdo(self, event: radio.ApsIndication, now: float) -> None:
         sequence, command = zdo.unpack(event.cluster, event.payload)
         if isinstance(command, zdo.DeviceAnnce):
-            self._seen(command.eui, command.short_address, now)
+            sleeps = not command.capability & RECEIVER_ON_WHEN_IDLE
+            self._seen(command.eui, command.short_address, now, sleeps=sleeps)
         elif isinstance(command, zdo.NwkAddrRsp):  # and IEEE_addr_rsp, its subclass
             if command.status == zdo.ZdpStatus.SUCCESS:
                 self._seen(command.eui, command.short_address, now)
@@ -385,12 +387,15 @@ class Hub:
         if len(asking.held) < HELD_FRAMES:
             asking.held.append(event)
 
-    def _seen(self, eui: int, short: int, now: float) -> None:
+    def _seen(self, eui: int, short: int, now: float, *, sleeps: bool | None = None) -> None:
+        """``sleeps`` None: it did not say."""
         if self.network is not None and eui == self.network.eui:
             return
         member = self.members.learn(eui, short)
         self.memory.address(eui, short)
-        self.desk.tell(DeviceSeen(eui, short, member.listed))
+        if sleeps is not None:
+            member.sleeps = sleeps
+        self.desk.tell(DeviceSeen(eui, short, member.listed, member.sleeps))
         self.trust.greet(member)
         if member.listed:
             self._ask_endpoint(member, now)

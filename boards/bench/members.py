@@ -21,6 +21,7 @@ class Member:
     kept_out: bool = False  # the operator's: not let in again when it has left
     short: int | None = None
     endpoint: int | None = None
+    sleeps: bool = False  # it said that its receiver is off when idle: what is for it waits for its polls
     waits_for_key: bool = False  # the Trust Center's: nothing secured would reach it yet
 
     @property

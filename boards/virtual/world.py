@@ -3,8 +3,9 @@
 What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
 latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not), and who can read
 whom: a frame with APS security arrives only where both sides have set the same link key for each other, any frame only
-on one channel and PAN id. Every router and coordinator in reach is heard by its beacon. What it does not: MAC, NWK and
-APS frames, their encryption, routing; those are the emulated CC2652's (``boards.virtual.stack``).
+on one channel and PAN id. Every router and coordinator in reach is heard by its beacon. An end device sleeps: what is
+sent to it waits for its next poll, and broadcasts pass it by. What it does not model: MAC, NWK and APS frames, their
+encryption, routing; those are the emulated CC2652's (``boards.virtual.stack``).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from agent.events import (
     RadioStatus,
     RestoreNetwork,
     SetLinkKey,
+    SetPollRate,
     format_eui,
 )
 from agent.ports import Node
@@ -49,7 +51,8 @@ OK = RadioResult(RadioStatus.OK)
 DEVICE_ANNCE, MGMT_LEAVE_REQ = 0x0013, 0x0034
 LEAVE_REJOIN = 0x80  # R21 2.4.3.3.5
 LEAVE_DELAY_S = 0.5  # from the answer to a Mgmt_Leave_req to the leave itself
-CAPABILITY_ROUTER = 0x8E  # FFD, mains, receiver on when idle, allocate address
+CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # FFD, mains, receiver on when idle: or none
+Z_STACK_RATE = SetPollRate(1.0, 0.1)  # of a sleepy chip that was told none
 CHIP_ANSWER_S = 0.002  # a chip's own work, without air
 SCAN_SLOT_S = 0.01536  # a channel is listened to for so long times 2**duration + 1
 
@@ -68,6 +71,15 @@ class Seat:
     permit_until: float = 0.0
     generation: int = 0  # results and frames of a host that is gone are dropped
     traffic: list[ApsRequest] = field(default_factory=list)
+    poll_rate: SetPollRate = Z_STACK_RATE
+    poll_rates: list[tuple[float, SetPollRate]] = field(default_factory=list)  # with the time when each was set
+    answer_poll: float = 0.0  # when it polls because something went out or came in
+    mailbox: list[Callable[[], None]] = field(default_factory=list)  # what waits for the next poll
+
+    @property
+    def sleeps(self) -> bool:
+        """A sleepy end device?"""
+        return self.network is not None and self.network.logical_type is LogicalType.END_DEVICE
 
 
 class World:
@@ -147,6 +159,8 @@ class World:
     def _execute(self, seat: Seat, handle: int, request: RadioRequest) -> None:
         if isinstance(request, ApsRequest):
             seat.traffic.append(request)
+            seat.answer_poll = self.now + seat.poll_rate.answer_s
+            self._plan_poll(seat)
             self._send(seat, handle, request)
         elif isinstance(request, DiscoverNetworks):
             seat.on_air = False
@@ -184,6 +198,11 @@ class World:
             case SetLinkKey():
                 seat.link_keys[request.eui] = request.key
                 seat.install_codes.pop(request.eui, None)  # one key a device: it replaces that of the install code
+                result = OK
+            case SetPollRate():
+                seat.poll_rate = request
+                seat.poll_rates.append((self.now, request))
+                self._plan_poll(seat)
                 result = OK
             case _:
                 result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
@@ -277,7 +296,7 @@ class World:
         if seat.network is None:
             return
         body = seat.network.short_address.to_bytes(2, "little") + seat.eui.to_bytes(8, "little")
-        payload = bytes([0]) + body + bytes([CAPABILITY_ROUTER])
+        payload = bytes([0]) + body + bytes([CAPABILITY[seat.network.logical_type]])
         announce = ApsRequest(0xFFFD, 0, 0, 0, DEVICE_ANNCE, payload, aps_ack=False)
         self._broadcast(seat, announce)
 
@@ -298,16 +317,42 @@ class World:
         target = self._by_address(seat, request.destination)
         arrives = target is not None and self._random.random() >= self.loss
         arrives = arrives and target is not None and (not request.aps_security or _share_key(seat, target))
-        if target is not None and arrives:
-            self._deliver(seat, target, request)
         acknowledged = arrives and target is not None and target.node is not None and self._random.random() >= self.loss
         heard = acknowledged or not request.aps_ack
         result = OK if heard else RadioResult(RadioStatus.NOT_ACKNOWLEDGED)
-        self._later(2 * self.latency_s, lambda: self._done(seat, generation, handle, result))
+
+        def arrive() -> None:
+            if target is not None and arrives:
+                self._deliver(seat, target, request)
+            self._later(2 * self.latency_s, lambda: self._done(seat, generation, handle, result))
+
+        if target is not None and target.sleeps:
+            target.mailbox.append(arrive)
+            self._plan_poll(target)
+        else:
+            arrive()
+
+    def _plan_poll(self, seat: Seat) -> None:
+        """A sleepy device polls at every multiple of its period, and soon after something went out or came in."""
+        if not seat.sleeps or not seat.mailbox:
+            return
+        period_s = seat.poll_rate.period_s
+        regular = (self.now // period_s + 1) * period_s
+        soon = seat.answer_poll >= self.now
+        self._later((min(regular, seat.answer_poll) if soon else regular) - self.now, lambda: self._poll(seat))
+
+    def _poll(self, seat: Seat) -> None:
+        """Fetch what there is; a poll that was planned twice finds nothing the second time."""
+        waiting, seat.mailbox = seat.mailbox, []
+        if waiting:
+            seat.answer_poll = self.now + seat.poll_rate.answer_s
+        for arrive in waiting:
+            arrive()
 
     def _broadcast(self, seat: Seat, request: ApsRequest) -> None:
         for target in self.seats.values():
-            if target is not seat and self._same_network(seat, target) and self._random.random() >= self.loss:
+            hears = target is not seat and not target.sleeps and self._same_network(seat, target)
+            if hears and self._random.random() >= self.loss:
                 self._deliver(seat, target, request)
 
     def _deliver(self, seat: Seat, target: Seat, request: ApsRequest) -> None:

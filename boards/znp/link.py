@@ -58,6 +58,7 @@ class MtLink(ZNP):  # type: ignore[misc]  # zigpy-znp is published without types
     ) -> None:
         super().__init__(_config(path, baudrate))
         self.is_lost = False
+        self.poll_rates_ms: dict[int, int] = {}  # what the chip was told on this link: see ``poll_rate``
         self._on_lost = on_lost
         self._on_message = on_message
         self._retrievals: set[asyncio.Task[None]] = set()

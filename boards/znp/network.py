@@ -34,8 +34,6 @@ STATE_TIMEOUT_S = 15.0
 NIB_TRIES, NIB_PERIOD_S = 10, 0.5
 LONG_INSTALL_CODE_OCTETS = 18  # the only length that the chip takes as a code; shorter ones go as the key they make
 
-POLL_RATE_MS = 250  # our choice: how often a sleepy end device asks its parent for messages
-
 STATUS = c.app_config.BDBCommissioningStatus
 MODE = c.app_config.BDBCommissioningMode
 STARTED_STATES = {
@@ -245,8 +243,6 @@ class NetworkPort:
             OsalNvIds.LOGICAL_TYPE: t.uint8_t(logical_type.value),
             OsalNvIds.ZDO_DIRECT_CB: t.Bool(True),
         }
-        if logical_type is LogicalType.END_DEVICE:
-            items[OsalNvIds.POLL_RATE] = t.uint32_t(POLL_RATE_MS)
         if extended_pan_id is not None:
             items[OsalNvIds.APS_USE_EXT_PANID] = t.EUI64(extended_pan_id.to_bytes(8, "little"))
         for item, value in items.items():

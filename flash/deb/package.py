@@ -31,7 +31,13 @@ UNITS = {  # of systemd/, by the names that debhelper takes them under
     "han-agent.tmpfiles": "han-agent.tmpfiles",
     "han-agent.rules": "han-agent.udev",
 }
-DOCUMENTS = ("README.md", "SECURITY.md", "systemd/han-agent-network-radio.conf", "systemd/han-agent-watchdog.conf")
+DOCUMENTS = (
+    "README.md",
+    "SECURITY.md",
+    "systemd/han-agent-boot-loader.conf",
+    "systemd/han-agent-network-radio.conf",
+    "systemd/han-agent-watchdog.conf",
+)
 OF_THE_CHECKOUT = "flash/deb"
 
 

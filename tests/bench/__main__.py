@@ -13,7 +13,7 @@ from boot_factory import make_base
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chain, crypto, first_stage, staging
+from tests.bench import chain, crypto, first_stage, sleepy, staging
 from tests.bench.measure import BenchError, Row
 
 PARTS: dict[str, Callable[[Path], list[Row]]] = {
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "crypto": lambda _base: crypto.measure(),
     "staging": lambda _base: staging.measure(),
     "chain": chain.measure,
+    "sleepy": sleepy.measure,
 }
 
 

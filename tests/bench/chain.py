@@ -79,7 +79,7 @@ def ceiling_octets_per_s(data_octets: int) -> float:
 
 def transfer(base: Path, speed: float, window_s: float) -> tuple[float, float]:
     """Octets and blocks a second, over at most ``window_s`` seconds on the clock of one transfer."""
-    with _lab(base, speed) as (lab, hub):
+    with running_lab(base, speed) as (lab, hub):
         lab.update(lab.device.images.new)
         hub.until(lambda: len(hub.said("transfer-progress")) >= FIRST_BLOCKS, "the first blocks")
         first, start = hub.said("transfer-progress")[-1], time.monotonic()
@@ -92,14 +92,15 @@ def transfer(base: Path, speed: float, window_s: float) -> tuple[float, float]:
 
 
 @contextmanager
-def _lab(base: Path, speed: float) -> Iterator[tuple[Lab, Running]]:
+def running_lab(base: Path, speed: float, *device_changes: tuple[str, str]) -> Iterator[tuple[Lab, Running]]:
+    """A lab whose hub has a tunnel to its device, and the hub. ``device_changes`` as ``Lab.configure`` takes them."""
     folder = Path(tempfile.mkdtemp(prefix="han-"))  # short: a control socket's path may have 107 octets only
     (folder / MARKER).touch()
     lab = Lab(folder, base, Path(__file__).parents[2], speed=speed)
     try:
         lab.prepare()
         lab.start_air()
-        lab.configure()
+        lab.configure(*device_changes)
         hub = lab.start_hub()
         lab.start_device()
         hub.wait_for("tunnel-opened")

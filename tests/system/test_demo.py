@@ -25,6 +25,7 @@ FACTS = {
     "retries": int,
     "seconds": float,
     "manufacturer_image_hash": str,
+    "radio": dict,
     "ok": bool,
 }
 ALERT = {
@@ -75,6 +76,10 @@ def test_a_ppmid_is_updated_on_an_air_that_loses_a_tenth(base: Path, workdir: Pa
     check_facts(told, "ppmid")
     assert told["alert"] == ALERT
     assert told["image_octets"] == (workdir / "images" / "ppmid-1.1.0.ota").stat().st_size
+    radio = told["radio"]
+    assert isinstance(radio, dict)
+    assert (radio["logical_type"], radio["update"]["polls"], radio["at_rest"]) == ("router", 0, None)
+    assert radio["update"]["share"] > 0.99  # all the time but while the chip resets
     assert told["devices"] == [{name: value for name, value in told.items() if name != "devices"}]
 
 
@@ -107,11 +112,35 @@ def test_both_roles_on_one_hub_and_tshark_reads_all_of_it(base: Path, workdir: P
     judge.check_messages()
 
 
+def test_a_sleepy_ppmid_is_updated_and_tells_what_its_radio_spent(base: Path, workdir: Path) -> None:
+    """Of the emulated radio's own account; and tshark sees its polls, and what waited for them."""
+    told = played(base, workdir, "--logical-type", "end-device", "--speed", "40")
+    check_facts(told, "ppmid")
+    assert told["alert"] == ALERT
+    radio = told["radio"]
+    assert isinstance(radio, dict)
+    update, rest = radio["update"], radio["at_rest"]
+    assert radio["logical_type"] == "end-device"
+    assert isinstance(told["blocks"], int)
+    assert update["polls"] > told["blocks"]
+    assert 0.0 < update["share"] < 0.5
+    assert 0.0 < rest["share"] < 0.005
+    assert 5 <= rest["polls"] <= 15
+    if shutil.which("tshark") is None:
+        pytest.skip("the demo is right; tshark is not installed, so nobody judged its capture")
+    judge = Judge(workdir / "air")
+    assert judge.rows("zbee_sec.encrypted_payload or _ws.malformed") == []
+    assert len(judge.rows("wpan.cmd == 0x04")) >= update["polls"]
+    assert len(judge.rows("wpan.frame_type == 2 and wpan.pending == 1")) > told["blocks"]
+    assert judge.rows("wpan.cmd == 0x01", "wpan.cinfo.idle_rx") == ["0"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--role", "ihd"], "taken out of the scope of SECMP0007"),
         (["--role", "meter"], "'meter' is not one of ppmid, hcalcs"),
+        (["--logical-type", "coordinator"], "--logical-type 'coordinator' is not router or end-device"),
         (["--speed", "0"], "--speed 0: must lie between 0.01 and 1000"),
         (["--speed", "nan"], "--speed nan: must lie between"),
         (["--loss", "1.5"], "--loss 1.5: must lie between 0 and 1"),

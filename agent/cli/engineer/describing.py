@@ -40,6 +40,8 @@ def describe(look: Look) -> Values:
         **_role(look, facts),
         "install_code": _install_code(look),
         "network": _fact(facts, FactName.NETWORK),
+        "logical_type": settings.radio.logical_type,
+        "polling": _polling(look, facts),
         "joining_failed": _fact(facts, FactName.JOINING),
         "hub": _fact(facts, FactName.HUB),
         "hub_lost": _fact(facts, FactName.HUB_LOST),
@@ -109,6 +111,15 @@ def _named(kind: type[IntEnum], number: int) -> str:
 def _fact(facts: dict[str, Fact], name: FactName) -> Values | None:
     fact = facts.get(name)
     return None if fact is None else {**fact.values, "time": time_of(fact.utc)}
+
+
+def _polling(look: Look, facts: dict[str, Fact]) -> Values | None:
+    """What the host asked its chip for; how long the radio was awake only the radio knows. None: it is always on."""
+    radio = look.settings.radio
+    if radio.logical_type != "end-device":
+        return None
+    told = _fact(facts, FactName.POLLING)
+    return {"poll_rate_s": radio.poll_rate_s, "fast_poll_rate_s": radio.fast_poll_rate_s, "last": told}
 
 
 def _link_key(memory: Memory | None) -> Values | None:

@@ -53,6 +53,13 @@ def _surroundings(status: Values) -> Iterator[str]:
     network, hub, contact = status["network"], status["hub"], status["last_contact"]
     yield _line("install code", status["install_code"] or "none known: give one with han-agent join --install-code")
     yield _line("network", _network(network) if network else NEVER)
+    wanted = status["logical_type"]
+    if network and network["logical_type"].replace("_", "-") != wanted:
+        yield _line(
+            "  differs", f"radio.logical_type is {wanted}, from the next join on: han-agent factory-reset network"
+        )
+    elif status["polling"]:
+        yield _line("  polling", _polling(status["polling"]))
     failed = status["joining_failed"]
     if failed:
         detail = f" ({failed['detail']})" if failed["detail"] else ""
@@ -87,6 +94,16 @@ def _network(network: Values) -> str:
         f"channel {network['channel']}, PAN {network['pan_id']}, extended PAN {network['extended_pan_id']}, "
         f"address {network['short_address']}, {network['logical_type'].replace('_', ' ')}, since {network['time']}"
     )
+
+
+def _polling(polling: Values) -> str:
+    rates = f"every {polling['poll_rate_s']:g} s at rest, every {polling['fast_poll_rate_s']:g} s in an exchange"
+    last = polling["last"]
+    if last is None:
+        return f"{rates}; not told to the radio yet"
+    if "refused" in last:
+        return f"as the radio likes: it cannot be told ({last['refused']} {last['detail']}), {last['time']}"
+    return f"{rates}; {last['polling']} since {last['time']}, fast for {last['fast_s']:g} s since the start"
 
 
 def _firmware(status: Values) -> Iterator[str]:

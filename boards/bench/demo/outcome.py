@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.events import format_eui
+from boards.virtual.air.awake import RadioUse
 
 Event = dict[str, object]
 
@@ -22,6 +23,10 @@ class DeviceOutcome:
     image_hash: str = ""
     reports: list[Event] = field(default_factory=list)  # verified by the head end
     seconds: float = 0.0
+    logical_type: str = "router"
+    polling: str = ""  # as its log said last
+    update_use: RadioUse | None = None  # of its radio, measured there, in seconds of the air
+    rest_use: RadioUse | None = None  # afterwards, of a sleepy device
 
     @property
     def final(self) -> Event | None:
@@ -61,6 +66,11 @@ class DeviceOutcome:
             "retries": self.retries,
             "seconds": round(self.seconds, 1),
             "manufacturer_image_hash": self.image_hash,
+            "radio": {
+                "logical_type": self.logical_type,
+                "update": _use(self.update_use),
+                "at_rest": _use(self.rest_use),
+            },
         }
         final = self.final
         if self.role == "ppmid":
@@ -70,6 +80,13 @@ class DeviceOutcome:
             whole["response"] = _pick(final, "message_code", "code", "originator", "target", "version")
         whole["ok"] = self.ok(version)
         return whole
+
+
+def _use(use: RadioUse | None) -> Event | None:
+    if use is None:
+        return None
+    share = round(use.share, 6)
+    return {"seconds": round(use.seconds, 1), "awake_s": round(use.awake_s, 3), "share": share, "polls": use.polls}
 
 
 def _pick(report: Event | None, *names: str) -> Event | None:

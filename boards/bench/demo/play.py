@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from agent.events import format_eui
 from boards.bench.demo.outcome import DeviceOutcome, Event
 from boards.bench.demo.prepare import CAPTURE, HUB_EUI, NEW, Prepared, PreparedDevice, prepare, write_configs
 from boards.bench.demo.programs import Program
+from boards.virtual.air.awake import RadioUse
+
+SLEEPY = "end-device"
+REST_S = 75.0  # of the air: ten polls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,7 @@ class Plan:
     loss: float
     seed: int | None
     limit_s: float
+    logical_type: str = "router"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Play:
         self._addresses: list[str] = []
         self._ready = False
         self._hub_heard: list[Event] = []
+        self._uses: dict[int, RadioUse] = {}  # as the air told last
         self.outcomes: dict[int, DeviceOutcome] = {}
         self.prepared: Prepared | None = None
 
@@ -73,12 +80,14 @@ class Play:
         self._say("demo", {"event": "prepared", "workdir": str(self.plan.workdir)})
         await self._start_air(prepared)
         addresses = {one.role: address for one, address in zip(prepared.devices, self._addresses[1:], strict=True)}
-        hub_toml = write_configs(prepared, self._addresses[0], addresses)
+        hub_toml = write_configs(prepared, self._addresses[0], addresses, self.plan.logical_type)
         await self._start("hub", ["hub", "--config", str(hub_toml), "--json"], prepared.hub_folder, self._hub_said)
         await self._until(lambda: self._hub_told("network-up"))
         for device in prepared.devices:
             await self._start_device(device)
         await asyncio.gather(*(self._update(device) for device in prepared.devices))
+        if self.plan.logical_type == SLEEPY:
+            await asyncio.gather(*(self._watch_rest(outcome) for outcome in self.outcomes.values()))
 
     async def _start_air(self, prepared: Prepared) -> None:
         arguments = ["air", "--json", "--speed", str(self.plan.speed), "--loss", str(self.plan.loss)]
@@ -92,7 +101,8 @@ class Play:
 
     async def _start_device(self, device: PreparedDevice) -> None:
         size = device.images.new.stat().st_size
-        outcome = self.outcomes[device.eui] = DeviceOutcome(device.role, device.eui, size)
+        outcome = DeviceOutcome(device.role, device.eui, size, logical_type=self.plan.logical_type)
+        self.outcomes[device.eui] = outcome
 
         def heard(event: Event) -> None:
             self._device_said(outcome, event)
@@ -102,6 +112,7 @@ class Play:
 
     async def _update(self, device: PreparedDevice) -> None:
         outcome = self.outcomes[device.eui]
+        before = await self._radio_use(device.eui)
         started = time.monotonic()
         request: Event = {"path": str(device.images.new.resolve()), "devices": [format_eui(device.eui)]}
         if device.role == "ppmid":
@@ -112,6 +123,21 @@ class Play:
             await self._ask({"command": "activate", "devices": [format_eui(device.eui)]})
         await self._until(lambda: outcome.final is not None)
         outcome.seconds = time.monotonic() - started
+        outcome.update_use = (await self._radio_use(device.eui)).since(before)
+
+    async def _watch_rest(self, outcome: DeviceOutcome) -> None:
+        """A while in which nothing happens, once the device has said that it is at rest."""
+        await self._until(lambda: outcome.polling == "at rest")
+        before = await self._radio_use(outcome.eui)
+        await asyncio.sleep(REST_S / self.plan.speed)
+        outcome.rest_use = (await self._radio_use(outcome.eui)).since(before)
+
+    async def _radio_use(self, eui: int) -> RadioUse:
+        """How long this chip's radio was awake until now: the air measures it and tells it when it gets a signal."""
+        self._uses.pop(eui, None)
+        next(program for program in self._programs if program.name == "air").send(signal.SIGUSR1)
+        await self._until(lambda: eui in self._uses)
+        return self._uses[eui]
 
     async def _start(self, name: str, arguments: list[str], folder: Path, heard: Callable[[Event], None]) -> None:
         program = Program(name, arguments, folder / f"{name}.log", heard)
@@ -128,6 +154,9 @@ class Play:
         if "ncp" in event:
             self._addresses.append(str(event["ncp"]))
         self._ready = self._ready or event.get("ready") is True
+        if "radio" in event:
+            use = RadioUse(float(str(event["seconds"])), float(str(event["awake_s"])), int(str(event["polls"])))
+            self._uses[int(str(event["radio"]), 16)] = use
         self._say("air", event)
 
     def _hub_said(self, event: Event) -> None:
@@ -146,6 +175,8 @@ class Play:
             case "transfer complete":
                 outcome.blocks = int(str(event["blocks"]))
                 outcome.retries = int(str(event["retries"]))
+            case "poll rate changed":
+                outcome.polling = str(event["polling"])
             case "image verified":
                 outcome.image_hash = str(event["manufacturer_image_hash"])
         self._say(outcome.role, event)

@@ -117,10 +117,13 @@ def _image(workdir: Path, role: str, identity: Identities, version: Version, pay
     return path
 
 
-def write_configs(prepared: Prepared, hub_address: str, device_addresses: dict[str, str]) -> Path:
+def write_configs(
+    prepared: Prepared, hub_address: str, device_addresses: dict[str, str], logical_type: str = "router"
+) -> Path:
     """device.toml of every device, hub.toml; then provision the devices. Returns the path of hub.toml."""
     for device in prepared.devices:
-        device.config.write_text(_device_toml(prepared, device, device_addresses[device.role]), encoding="utf-8")
+        text = _device_toml(prepared, device, device_addresses[device.role], logical_type)
+        device.config.write_text(text, encoding="utf-8")
         _provision(device)
     path = prepared.hub_folder / "hub.toml"
     path.write_text(_hub_toml(prepared, hub_address), encoding="utf-8")
@@ -145,7 +148,7 @@ def _install_code(prepared: Prepared, eui: int) -> str:
     return (prepared.keys / "install-codes" / f"{eui:016x}.txt").read_text(encoding="ascii").strip()
 
 
-def _device_toml(prepared: Prepared, device: PreparedDevice, address: str) -> str:
+def _device_toml(prepared: Prepared, device: PreparedDevice, address: str, logical_type: str) -> str:
     keys = prepared.keys.resolve() / "devices" / f"{device.eui:016x}"
     return f"""\
 # The device of this demo; start it alone with: han-agent run --config {device.config.name}
@@ -157,6 +160,7 @@ base_abi = "{base_abi()}"
 path = {json.dumps(address)}
 install_code = "{_install_code(prepared, device.eui)}"
 channels = [{CHANNEL}]
+logical_type = "{logical_type}"
 
 [image]
 manufacturer_code = 0x{MANUFACTURER_CODE:04X}

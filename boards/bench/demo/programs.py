@@ -53,6 +53,11 @@ class Program:
         """Its process id."""
         return self._process.pid if self._process is not None else 0
 
+    def send(self, number: signal.Signals) -> None:
+        """A signal to it, if it runs."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
     def check(self) -> None:
         """Raises ProgramError when it has ended."""
         if self._process is not None and self._process.returncode is not None:

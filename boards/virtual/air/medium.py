@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from boards.virtual.air import mac
+from boards.virtual.air.awake import AwakeMeter
 from boards.virtual.air.capture import Capture
 from boards.virtual.air.scheduler import Scheduler
 
@@ -92,6 +93,11 @@ class Air:
         self._free_at: dict[int, float] = dict.fromkeys(CHANNELS, 0.0)
         self._spaced_at: dict[int, float] = {}  # by EUI: when the interframe spacing after its last frame is over
         self._links: dict[frozenset[int], int] = {}
+        self._meters: dict[int, AwakeMeter] = {}
+
+    def meter(self, eui: int) -> AwakeMeter:
+        """Of the radio with this EUI; it outlives a reset of the chip."""
+        return self._meters.setdefault(eui, AwakeMeter(self.scheduler.now))
 
     def attach(self, receiver: Receiver) -> None:
         """From now on ``receiver`` hears what is sent on its channel."""

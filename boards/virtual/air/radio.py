@@ -1,6 +1,7 @@
 """The MAC entity of one chip: transmit queue, retries, address filter, and frames held for sleepy children.
 
-Source: IEEE 802.15.4-2006, clauses 7.5.4 (transmission) and 7.5.6 (indirect transmission).
+Source: IEEE 802.15.4-2006, clauses 7.5.4 (transmission) and 7.5.6 (indirect transmission). A held frame is tried once
+for each poll and stays held until it was acknowledged or its time is over (7.5.6.5).
 """
 
 from __future__ import annotations
@@ -9,15 +10,26 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import partial
 
 from boards.virtual.air import mac
 from boards.virtual.air.mac import FrameType, MacCommand, MacFrame, Mode
-from boards.virtual.air.medium import ACK_S, ACK_WAIT_S, TURNAROUND_S, Air
+from boards.virtual.air.medium import (
+    ACK_S,
+    ACK_WAIT_S,
+    CCA_S,
+    MAXIMUM_BACKOFFS,
+    OCTET_S,
+    PHY_HEADER_OCTETS,
+    TURNAROUND_S,
+    Air,
+)
 from boards.virtual.air.scheduler import Cancel
 
 MAXIMUM_FRAME_RETRIES = 3  # macMaxFrameRetries
 TRANSACTION_PERSISTENCE_S = 7.68  # macTransactionPersistenceTime: how long a frame waits for a sleepy child
 POLL_FRAME_WAIT_S = 0.1  # our choice above macMaxFrameTotalWaitTime (20 ms): the parent may have to queue
+CHANNEL_BUSY_S = (MAXIMUM_BACKOFFS + 1) * CCA_S  # awake for a frame that found no clear channel
 
 
 class MacStatus(IntEnum):
@@ -39,7 +51,7 @@ class _Transmission:
     frame: MacFrame
     octets: bytes
     done: MacConfirm
-    attempts: int = 0
+    attempts_left: int = 1 + MAXIMUM_FRAME_RETRIES
 
 
 @dataclass(slots=True)
@@ -49,6 +61,8 @@ class _Held:
     frame: MacFrame
     done: MacConfirm
     expiry: Cancel | None = None
+    sending: bool = False
+    expired: bool = False
 
 
 class Radio:
@@ -59,7 +73,6 @@ class Radio:
         self.channel = 11
         self.pan_id = mac.BROADCAST
         self.short = mac.BROADCAST
-        self.receiver_on = True
         self.powered = False
         self.on_frame: Callable[[MacFrame, int], None] = _ignore
         self._air = air
@@ -67,13 +80,26 @@ class Radio:
         self._queue: deque[_Transmission] = deque()
         self._sending: _Transmission | None = None
         self._held: dict[_Child, deque[_Held]] = {}
-        self._polling = 0  # polls under way, each keeps the receiver on
+        self._receiver_on = True
+        self._listening: Cancel | None = None  # a sleepy radio's receiver is on for what a poll fetches, until then
+        self._meter = air.meter(eui)
         self._generation = 0  # stop() makes every outstanding callback stale
+
+    @property
+    def receiver_on(self) -> bool:
+        """Is the receiver on while nothing is expected?"""
+        return self._receiver_on
+
+    @receiver_on.setter
+    def receiver_on(self, on: bool) -> None:
+        self._receiver_on = on
+        self._measure()
 
     def start(self) -> None:
         """Power on."""
         self.powered = True
         self._air.attach(self)
+        self._measure()
 
     def stop(self) -> None:
         """Power off: queues are lost, callbacks never come."""
@@ -86,7 +112,7 @@ class Radio:
                 held.expiry.cancel()
         self._held.clear()
         self._sending = None
-        self._polling = 0
+        self._stop_listening()
 
     def next_sequence(self) -> int:
         """The sequence number for the next frame (macDSN)."""
@@ -122,23 +148,32 @@ class Radio:
 
     def poll(self, frame: MacFrame, done: MacConfirm) -> None:
         """Send a data request; ``done(SUCCESS)`` when the parent has something (then listen), NO_DATA when not."""
-        self._polling += 1
-        generation = self._generation
-
-        def stop_listening() -> None:
-            if generation == self._generation:
-                self._polling -= 1
+        self._meter.polls += 1
 
         def sent(status: MacStatus) -> None:
-            wait_s = POLL_FRAME_WAIT_S if status == MacStatus.SUCCESS else 0.0
-            self._air.scheduler.call_later(wait_s, stop_listening)
+            if status == MacStatus.SUCCESS:
+                self._listen()
             done(status)
 
         self.send(frame, sent)
 
+    def _listen(self) -> None:
+        self._stop_listening()
+        self._listening = self._air.scheduler.call_later(POLL_FRAME_WAIT_S, self._stop_listening)
+        self._measure()
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+        self._measure()
+
+    def _measure(self) -> None:
+        self._meter.set_receiver(self.powered and (self._receiver_on or self._listening is not None))
+
     def wants(self, frame: MacFrame) -> bool:
         """Address filter of clause 7.5.6.2, with the receiver on."""
-        if not self.receiver_on and not self._polling:
+        if not self._receiver_on and self._listening is None:
             return False
         if frame.kind == FrameType.BEACON:
             return True
@@ -152,31 +187,47 @@ class Radio:
         """Acknowledge what asks for it; frame pending says that a poll will be answered."""
         if not frame.ack_request or frame.destination == mac.BROADCAST:
             return None
-        return mac.ack(frame.sequence, _is_poll(frame) and bool(self._held.get((frame.source_mode, frame.source))))
+        return mac.ack(frame.sequence, _is_poll(frame) and self._next_held(frame) is not None)
 
     def receive(self, frame: MacFrame, lqi: int) -> None:
         """A frame came in: answer polls, give everything else to the owner."""
         if _is_poll(frame):
-            self._release((frame.source_mode, frame.source))
-        else:
-            self.on_frame(frame, lqi)
-
-    def _release(self, child: _Child) -> None:
-        """Send the first frame held for ``child``; its pending bit says whether there are more."""
-        entries = self._held.get(child)
-        if not entries:
+            self._release(frame)
             return
-        held = entries.popleft()
-        if held.expiry:
-            held.expiry.cancel()
-        frame = replace(held.frame, pending=bool(entries))
-        self._queue.appendleft(_Transmission(frame, mac.encode(frame), held.done))
+        if self._listening is not None and frame.destination != mac.BROADCAST:
+            self._stop_listening()  # what the poll asked for is in; whether there is more, the next poll tells
+        self.on_frame(frame, lqi)
+
+    def _next_held(self, poll: MacFrame) -> _Held | None:
+        """What a poll fetches: the oldest frame for this child that is not on its way already."""
+        entries = self._held.get((poll.source_mode, poll.source), ())
+        return next((held for held in entries if not held.sending), None)
+
+    def _release(self, poll: MacFrame) -> None:
+        """Send the first frame held for the poller; its pending bit says whether there are more."""
+        held = self._next_held(poll)
+        if held is None:
+            return
+        child = (poll.source_mode, poll.source)
+        held.sending = True
+        frame = replace(held.frame, pending=any(not other.sending for other in self._held[child]))
+        done = partial(self._fetched, child, held)
+        self._queue.appendleft(_Transmission(frame, mac.encode(frame), done, attempts_left=1))
         self._send_next()
 
+    def _fetched(self, child: _Child, held: _Held, status: MacStatus) -> None:
+        """Acknowledged it is gone; else it waits for the next poll."""
+        held.sending = False
+        if status == MacStatus.SUCCESS or held.expired:
+            self._held[child].remove(held)
+            if held.expiry:
+                held.expiry.cancel()
+            held.done(status if status == MacStatus.SUCCESS else MacStatus.TRANSACTION_EXPIRED)
+
     def _expire(self, child: _Child, held: _Held) -> None:
-        entries = self._held.get(child)
-        if entries and held in entries:
-            entries.remove(held)
+        held.expired = True
+        if not held.sending:
+            self._held[child].remove(held)
             held.done(MacStatus.TRANSACTION_EXPIRED)
 
     def _send_next(self) -> None:
@@ -185,8 +236,7 @@ class Radio:
             self._attempt(self._sending)
 
     def _attempt(self, transmission: _Transmission) -> None:
-        transmission.attempts += 1
-        self._air.statistics.retries += transmission.attempts > 1
+        transmission.attempts_left -= 1
         generation = self._generation
 
         def granted(access: bool) -> None:
@@ -196,6 +246,7 @@ class Radio:
         self._air.contend(self, len(transmission.octets), transmission.frame.ack_request, granted)
 
     def _went_out(self, transmission: _Transmission, access: bool) -> None:
+        self._meter.transmitted(_awake_s(transmission, access))
         if not access:
             self._finish(transmission, MacStatus.CHANNEL_ACCESS_FAILURE)
             return
@@ -214,7 +265,8 @@ class Radio:
         self._air.scheduler.call_later(wait_s, conclude)
 
     def _conclude(self, transmission: _Transmission, status: MacStatus) -> None:
-        if status == MacStatus.NO_ACK and transmission.attempts <= MAXIMUM_FRAME_RETRIES:
+        if status == MacStatus.NO_ACK and transmission.attempts_left > 0:
+            self._air.statistics.retries += 1
             self._attempt(transmission)
             return
         self._air.statistics.not_acknowledged += status == MacStatus.NO_ACK
@@ -228,6 +280,14 @@ class Radio:
 
 def _ignore(_frame: MacFrame, _lqi: int) -> None:
     """Nobody owns this radio yet."""
+
+
+def _awake_s(transmission: _Transmission, access: bool) -> float:
+    """Of one attempt, for a radio whose receiver is off otherwise. The wait counts as long as it may be."""
+    if not access:
+        return CHANNEL_BUSY_S
+    air_s = (PHY_HEADER_OCTETS + len(transmission.octets)) * OCTET_S
+    return CCA_S + air_s + (ACK_WAIT_S if transmission.frame.ack_request else 0.0)
 
 
 def _is_poll(frame: MacFrame) -> bool:

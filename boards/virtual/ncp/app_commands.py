@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.errors import FormatError
+from boards.virtual.ncp import items
 from boards.virtual.ncp.codec import Fields
+from boards.virtual.ncp.nv import old_item
 from boards.virtual.ncp.sys_commands import FAILURE, INVALID_PARAMETER, SUCCESS
 from boards.virtual.stack.interface import DEFAULT_CENTRALIZED_KEY
 from boards.virtual.stack.keys import install_code_link_key
@@ -91,6 +93,17 @@ def recover_network(chip: Chip, _fields: Fields) -> bytes:
     return SUCCESS if chip.network is None and chip.bdb.start(0) else FAILURE
 
 
+def set_poll_rate(chip: Chip, fields: Fields) -> bytes:
+    """APP_CNF_SET_POLL_RATE_TYPE: one of the rates, milliseconds, into NV and in force at once; always a success."""
+    place, rate_ms = items.POLL_RATE_PLACES.get(fields.u16()), fields.u32()
+    if place is not None:
+        table = list(items.read_poll_rates(chip.nv.get(old_item(items.POLL_RATE))))
+        table[place] = rate_ms
+        chip.nv.put(old_item(items.POLL_RATE), items.POLL_RATE_TABLE.pack(*table))
+        chip.bdb.set_poll_rates()
+    return SUCCESS
+
+
 COMMANDS: dict[int, Handler] = {
     0x01: accept,  # SET_DEFAULT_REMOTE_ENDDEVICE_TIMEOUT
     0x02: accept,  # SET_ENDDEVICETIMEOUT
@@ -102,4 +115,6 @@ COMMANDS: dict[int, Handler] = {
     0x08: set_channels,
     0x09: accept,  # SET_TC_REQUIRE_KEY_EXCHANGE
     0x0A: recover_network,
+    0x0B: accept,  # SET_DEFAULT_PARENT_INFO
+    0x0C: set_poll_rate,
 }

@@ -12,6 +12,7 @@ from typing import Self
 
 from agent.errors import StorageError
 from agent.events import format_eui
+from boards.virtual.air.awake import RadioUse
 from boards.virtual.air.capture import Capture
 from boards.virtual.air.capture_notes import write_notes
 from boards.virtual.air.medium import Air, AirSettings
@@ -113,6 +114,10 @@ class VirtualBoard:
             return Stack(air, eui, sink, generator)
 
         return Chip(scheduler, make_stack, nv or NvMemory(path), chip.eui, generator, chip.maximum_transfer_octets)
+
+    def radio_use(self) -> dict[int, RadioUse]:
+        """How long each chip's radio was awake so far, by EUI; as the chips' own radios measure it."""
+        return {} if self.air is None else {chip.eui: self.air.meter(chip.eui).use() for chip in self.chips}
 
     def _flush_capture(self) -> None:
         if self._capture is not None:

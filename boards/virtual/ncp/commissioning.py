@@ -17,6 +17,7 @@ Failures: 02 no network that lets us in, 07 no key that the install code opens. 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from boards.virtual.ncp.codec import Subsystem
 from boards.virtual.ncp.network_image import read_logical_type, read_network
 from boards.virtual.ncp.nv import old_item
 from boards.virtual.ncp.zdo_server import channels_of
-from boards.virtual.stack.interface import DEFAULT_CENTRALIZED_KEY, JoinFailure, LogicalType, NetworkState
+from boards.virtual.stack.interface import DEFAULT_CENTRALIZED_KEY, JoinFailure, LogicalType, NetworkState, PollRates
 
 if TYPE_CHECKING:
     from boards.virtual.ncp.chip import Chip
@@ -109,7 +110,7 @@ class Commissioning:
         if stored is not None:
             if coordinator:
                 self._change_state(DeviceState.STARTING_COORDINATOR)
-            chip.stack.restore(stored)
+            chip.stack.restore(stored, receiver_on_when_idle=False)  # an end device of ours sleeps
         elif mode & MODE_FORMATION and coordinator:
             self._form()
         elif mode & MODE_STEERING and not coordinator:
@@ -147,13 +148,13 @@ class Commissioning:
         sleepy = logical_type is LogicalType.END_DEVICE
         self.chip.stack.join(channels, self._keys_left.pop(0), logical_type, self._extended_pan_id(), not sleepy)
         if sleepy:
-            self.set_poll_rate()
+            self.set_poll_rates()
 
-    def set_poll_rate(self) -> None:
-        """NV 0x0035, milliseconds."""
-        rate_ms = int.from_bytes(self.chip.nv.get(old_item(items.POLL_RATE)) or b"\0", "little")
-        if rate_ms > 0:
-            self.chip.stack.set_poll_rate_s(rate_ms / 1000)
+    def set_poll_rates(self) -> None:
+        """As NV 0x0035 says. The rejoin rate and the application's two are kept there, and not acted on."""
+        default_ms, _, queued_ms, response_ms = items.read_poll_rates(self.chip.nv.get(old_item(items.POLL_RATE)))[:4]
+        seconds = [math.inf if ms == items.POLL_RATE_OFF else ms / 1000 for ms in (default_ms, response_ms, queued_ms)]
+        self.chip.stack.set_poll_rates(PollRates(*seconds))
 
     def _extended_pan_id(self) -> int | None:
         for item in (items.APS_USE_EXT_PANID, items.EXTENDED_PAN_ID):
@@ -165,7 +166,7 @@ class Commissioning:
     def started(self, state: NetworkState) -> None:
         """The stack is on a network."""
         if state.logical_type is LogicalType.END_DEVICE:
-            self.set_poll_rate()
+            self.set_poll_rates()
         busy = self._busy
         if busy in (BdbMode.FORMATION, BdbMode.STEERING):
             self._change_state(STARTED[state.logical_type])

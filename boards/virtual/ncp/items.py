@@ -43,13 +43,17 @@ SEC_MATERIAL_ENTRIES = 5
 NO_EUI = 0
 UNUSED_EUI = 0xFFFFFFFFFFFFFFFF
 
+# nwk_pollRateTable_t, ms: default, rejoin, queued, response, keep alive, 1 s, two of the application; then the stack's
+# pointer to the one in use and the bits of those that are asked for
+POLL_RATE_TABLE = struct.Struct("<8IIHxx")
+POLL_RATE_DEFAULTS = (1000, 440, 100, 100, 0, 1000, 0, 0, 0, 0)
+POLL_RATE_PLACES = {0x0001: 0, 0x0008: 1, 0x0010: 2, 0x0020: 3, 0x0002: 6, 0x0004: 7}  # by poll rate type
+POLL_RATE_OFF = 0xFFFFFFFF
+
 # config items: what start-up option bit 0 restores; state items: what bit 1 clears
 CONFIG_DEFAULTS: dict[int, bytes] = {
     0x0004: b"\x0a",  # START_DELAY
     0x0024: b"\xe8\x03",  # POLL_RATE_OLD16
-    0x0025: b"\x64\x00",  # QUEUED_POLL_RATE, ms
-    0x0026: b"\x64\x00",  # RESPONSE_POLL_RATE, ms
-    0x0027: b"\xb8\x01",  # REJOIN_POLL_RATE, ms
     0x0028: b"\x02",  # DATA_RETRIES
     0x0029: b"\x02",  # POLL_FAILURE_RETRIES
     0x002A: b"\x02",  # STACK_PROFILE: ZigBee PRO
@@ -63,7 +67,7 @@ CONFIG_DEFAULTS: dict[int, bytes] = {
     0x0032: b"\x00",  # CONCENTRATOR_ENABLE
     0x0033: b"\x3c",  # CONCENTRATOR_DISCOVERY, s
     0x0034: b"\x0a",  # CONCENTRATOR_RADIUS
-    POLL_RATE: b"\xe8\x03\x00\x00",  # ms
+    POLL_RATE: POLL_RATE_TABLE.pack(*POLL_RATE_DEFAULTS),
     0x0036: b"\x01",  # CONCENTRATOR_RC
     0x0037: b"\x00",  # NWK_MGR_MODE
     0x0038: b"\xff",  # SRC_RTG_EXPIRY_TIME
@@ -94,6 +98,13 @@ CONFIG_DEFAULTS: dict[int, bytes] = {
     0x0089: b"\x00\x00",  # NWKMGR_ADDR
     ZDO_DIRECT_CB: b"\x00",
 }
+
+
+def read_poll_rates(packed: bytes | None) -> tuple[int, ...]:
+    """The fields of POLL_RATE_TABLE; the defaults where the item has another length (a host took it for one u32)."""
+    if packed is None or len(packed) != POLL_RATE_TABLE.size:
+        return POLL_RATE_DEFAULTS
+    return POLL_RATE_TABLE.unpack(packed)
 
 
 @dataclass(frozen=True, slots=True)

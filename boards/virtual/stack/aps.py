@@ -114,7 +114,7 @@ class Aps:
         if broadcast or not (request.aps_ack or len(blocks) > 1):
             frame = _data_frame(request, counter, blocks, 0, False)
             destination = 0xFFFD if request.group else request.destination
-            self._send_frame(destination, frame, request.radius, lambda s: self._core.sink.data_confirm(handle, s))
+            self._send_frame(destination, frame, request.radius, lambda s: self._sent(handle, s))
             return
         transfer = OutgoingTransfer(blocks, self._core.settings.aps_window, self._core.settings.aps_retries)
         outgoing = _Outgoing(handle, request, counter, transfer)
@@ -132,6 +132,12 @@ class Aps:
         for number in missing:
             frame = _data_frame(request, outgoing.counter, transfer.blocks, number, True)
             self._send_frame(request.destination, frame, request.radius, lambda s: self._block_sent(outgoing, s))
+
+    def _sent(self, handle: int, status: int) -> None:
+        """One that no APS acknowledgement is asked for."""
+        if self.on_traffic is not None:
+            self.on_traffic()
+        self._core.sink.data_confirm(handle, status)
 
     def _block_sent(self, outgoing: _Outgoing, status: int) -> None:
         outgoing.sending -= 1

@@ -1,10 +1,16 @@
 """An end device and its parent: coming back by NWK rejoin, and fetching frames by polling when its receiver sleeps.
 
-Source: ZigBee specification (05-3474) 3.6.1.4.2 (rejoin); the polling rates are our choice.
+When it polls, as Z-Stack does: a period after the last poll, a shorter one after something was sent (an answer may be
+there soon) and after something was fetched (there may be more). Each of the three is the host's to set.
+
+Not modelled: End Device Timeout Request and Response (R21 3.4.11, 3.4.12), so a parent never lets a child age out of
+its table, and the keep-alive method of its parent information is always the MAC data poll; orphan scans. The emulated
+chip has no end device whose receiver is on. Source: ZigBee specification (05-3474) 3.6.1.4.2 (rejoin).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from boards.virtual.air.mac import FrameType, MacCommand, MacFrame, Mode
@@ -13,7 +19,7 @@ from boards.virtual.air.radio import MacStatus
 from boards.virtual.air.scheduler import Cancel
 from boards.virtual.stack import nwk_frames
 from boards.virtual.stack.core import Core
-from boards.virtual.stack.interface import LogicalType
+from boards.virtual.stack.interface import LogicalType, PollRates
 from boards.virtual.stack.nwk import Nwk
 from boards.virtual.stack.nwk_frames import Capability, NwkCommand, NwkType
 from boards.virtual.stack.received import Received
@@ -21,8 +27,6 @@ from boards.virtual.stack.received import Received
 REJOIN_ATTEMPTS = 3
 REJOIN_WAIT_S = 1.0
 REJOIN_POLL_S = 0.1
-FAST_POLL_S = 0.1  # while an answer is expected
-FAST_POLLS = 30
 PARENT_LOST_POLLS = 3  # unacknowledged polls in a row, each four attempts of the MAC
 
 
@@ -32,31 +36,40 @@ class EndDevice:
     def __init__(self, core: Core, nwk: Nwk) -> None:
         self._core = core
         self._nwk = nwk
-        self.poll_rate_s = 1.0
         self.sleepy = False
-        self._fast_polls = 0
+        self._rates = PollRates()
+        self._polling = False
         self._failures = 0
         self._timer: Cancel | None = None
+        self._due = math.inf  # when the timer strikes
         self._rejoined: Callable[[bool], None] | None = None
         nwk.commands[NwkCommand.REJOIN_RESPONSE] = self._receive_rejoin_response
 
     def reset(self) -> None:
         self._timer = None
+        self._due = math.inf
         self._rejoined = None
-        self._fast_polls = self._failures = 0
+        self._polling = False
+        self._failures = 0
 
     def start_polling(self) -> None:
         """The network is there: a sleepy device turns its receiver off and polls from now on."""
         network = self._core.network
         if network is not None and network.logical_type == LogicalType.END_DEVICE and self.sleepy:
             self._core.radio.receiver_on = False
-            self._schedule()
+            self._polling = True
+            self._schedule(self._rates.default_s)
+
+    def set_rates(self, rates: PollRates) -> None:
+        """From now on; the next poll comes by the new period."""
+        self._rates = rates
+        if self._polling:
+            self._schedule(rates.default_s)
 
     def expect_answer(self) -> None:
-        """Something was sent that will be answered: poll fast for a while."""
-        if self.sleepy and self._timer is not None:
-            self._fast_polls = FAST_POLLS
-            self._schedule()
+        """Something has gone out: the next poll comes soon, unless one comes sooner."""
+        if self._polling and self._core.scheduler.now() + self._rates.response_s < self._due:
+            self._schedule(self._rates.response_s)
 
     def rejoin(self, done: Callable[[bool], None]) -> None:
         """Ask the parent to take us back; ``done(False)`` when it does not answer."""
@@ -97,23 +110,23 @@ class EndDevice:
         if done is not None:
             done(True)
 
-    def _schedule(self) -> None:
+    def _schedule(self, delay_s: float) -> None:
+        """Infinite: no poll."""
         if self._timer is not None:
             self._timer.cancel()
-        delay_s = min(FAST_POLL_S, self.poll_rate_s) if self._fast_polls else self.poll_rate_s
-        self._timer = self._core.later(delay_s, lambda: self._poll(self._polled))
+        self._due = self._core.scheduler.now() + delay_s
+        self._timer = None if math.isinf(delay_s) else self._core.later(delay_s, lambda: self._poll(self._polled))
 
     def _polled(self, status: MacStatus) -> None:
-        """More to fetch: at once. Nothing heard from the parent: rejoin, for as long as it takes."""
-        self._fast_polls = max(0, self._fast_polls - 1)
+        """Something came: soon again. Nothing heard from the parent: rejoin, for as long as it takes."""
         self._failures = self._failures + 1 if status == MacStatus.NO_ACK else 0
-        if status == MacStatus.SUCCESS:
-            self._fast_polls = max(self._fast_polls, 2)
         if self._failures >= PARENT_LOST_POLLS:
             self._failures = 0
-            self.rejoin(lambda _back: self._schedule())
+            self.rejoin(lambda _back: self._schedule(self._rates.default_s))
+        elif status == MacStatus.SUCCESS:
+            self._schedule(self._rates.queued_s)
         else:
-            self._schedule()
+            self._schedule(self._rates.default_s)
 
     def _poll(self, done: Callable[[MacStatus], None]) -> None:
         network, radio = self._core.network, self._core.radio

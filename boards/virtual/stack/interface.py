@@ -30,6 +30,7 @@ __all__ = [
     "ManualScheduler",
     "Neighbour",
     "NetworkState",
+    "PollRates",
     "Scheduler",
     "StackSink",
     "Status",
@@ -134,6 +135,15 @@ class Neighbour:
     receiver_on_when_idle: bool
     lqi: int = 255
     authenticated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PollRates:
+    """When a sleepy end device asks its parent for frames, in seconds; infinite: it does not. Z-Stack's defaults."""
+
+    default_s: float = 1.0  # POLL_RATE: after a poll that fetched nothing
+    response_s: float = 0.1  # RESPONSE_POLL_RATE: after something was sent
+    queued_s: float = 0.1  # QUEUED_POLL_RATE: after something was fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +286,8 @@ class ZigbeeStack(Protocol):
     def set_link_key(self, eui: int, short: int, key: bytes) -> None:
         """A link key that key establishment made; from now on the data key for ``eui``, counters start at 0."""
 
-    def set_poll_rate_s(self, period_s: float) -> None:
-        """Sleepy end device: how often to ask the parent for frames."""
+    def set_poll_rates(self, rates: PollRates) -> None:
+        """Sleepy end device: how often to ask the parent for frames, from now on."""
 
     def active_scan(
         self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None], listening_s: float | None = None

@@ -1,5 +1,8 @@
 """What a router or coordinator does for those who join at it: beacons, association, rejoin.
 
+Not modelled: another persistence of held frames than ZigBee PRO's 7.68 s (Z-Stack's default is 7 s); child ageing (a
+child stays in the table until it leaves or rejoins); the leave request to a stranger who polls, who gets an
+acknowledgement without pending data instead.
 Source: IEEE 802.15.4-2006 clauses 7.5.2 and 7.5.3; ZigBee specification (05-3474) 3.6.1.
 """
 

@@ -22,6 +22,7 @@ from boards.virtual.stack.interface import (
     LogicalType,
     Neighbour,
     NetworkState,
+    PollRates,
     StackSink,
 )
 from boards.virtual.stack.joiner import Joiner, JoinOrder
@@ -157,8 +158,8 @@ class Stack:
         if self._core.network is not None and short < nwk_frames.FIRST_BROADCAST:
             self._core.network.learn_address(eui, short)
 
-    def set_poll_rate_s(self, period_s: float) -> None:
-        self._end_device.poll_rate_s = period_s
+    def set_poll_rates(self, rates: PollRates) -> None:
+        self._end_device.set_rates(rates)
 
     def active_scan(
         self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None], listening_s: float | None = None

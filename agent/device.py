@@ -196,9 +196,11 @@ class Device:
             remember(event, self._journal, self._codes)
             if isinstance(event, joining.HubLost | joining.LeftNetwork):
                 self._hub_answers = False
+            self._diary.note(event, self._utc(now))  # before it is said: who hears it may look
             name, facts = told(event)
             self._log(name, **facts)
             self._network_news(event, now)
+            return
         self._diary.note(event, self._utc(now))
 
     def _network_news(self, event: EndpointEvent, now: float) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from Crypto.PublicKey.ECC import EccKey
 
 from agent.device import Device, Log, Parts, interrupted_download
-from agent.errors import FormatError, SettingsError, StorageError
-from agent.events import JoinNetwork, LogicalType
+from agent.errors import StorageError
+from agent.events import LogicalType
 from agent.gbcs.certificate import KeyUse
 from agent.gbcs.keystore import KeyStore
 from agent.gbcs.receiver import Authority, GbcsReceiver
@@ -22,6 +22,7 @@ from agent.image.mcuboot import ManufacturerImage
 from agent.image.ota_form import Form, Trailer
 from agent.image.refusal import Refusal
 from agent.image.verdict import Requirements, check_supplier
+from agent.install_codes import LOGICAL_TYPES, InstallCodes, parse_code
 from agent.ports import Relay
 from agent.settings import Settings
 from agent.update.commands import Policy, Running, Slots
@@ -31,21 +32,19 @@ from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.reports import Parties, Reports
 from agent.update.staging import SupplierCheck
+from agent.update.trial import SelfTest, TrialLimits
 from agent.zigbee.cbke.ecqv import Credentials
 from agent.zigbee.cbke.hub_key import HeldKey, HubKey
-from agent.zigbee.cbke.install_code import parse_install_code
 from agent.zigbee.cbke.key_files import SUITES, load_credentials
 from agent.zigbee.cbke.machine import KeyEstablishment
 from agent.zigbee.clusters import SMART_ENERGY_PROFILE, describe_basic, describe_endpoint
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointOptions
-from agent.zigbee.joining import Joining
+from agent.zigbee.joining import Joining, JoinState
 from agent.zigbee.ota_client import OtaClient
 from agent.zigbee.ota_events import ActivationPolicy, DownloadResume, OtaIdentity, TimeoutPolicy
 from agent.zigbee.polling import PollRates
 from agent.zigbee.time_cluster import HubClock
 from agent.zigbee.tunnel_server import TunnelServer, TunnelState
-
-LOGICAL_TYPES = {"router": LogicalType.ROUTER, "end-device": LogicalType.END_DEVICE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +74,17 @@ def build_device(base: Base) -> Device:
     parties = Parties(eui, authority.acb if authority else 0, (authority and authority.supplier) or 0)
     reports = Reports(journal, keys, parties, is_hcalcs=is_hcalcs)
     update = UpdateMachine(journal, base.slots, reports, base.running, _policy(base, keys, parties), base.rng)
+    endpoint = _endpoint(base, update)
+    update.self_tests = _self_tests(base, endpoint.joining)
     parts = Parts(
-        endpoint=_endpoint(base, update),
+        endpoint=endpoint,
         update=update,
         orders=Orders(journal, reports, update, base.running.version),
         outbox=Outbox(journal, settings.tunnel.alert_retry_s),
         journal=journal,
         receiver=GbcsReceiver(eui, keys, authority, journal) if authority else None,
         relay=base.relay,
+        codes=InstallCodes(settings.radio, journal),
     )
     return Device(parts, base.log)
 
@@ -98,6 +100,29 @@ def _authority(settings: Settings, keys: KeyStore) -> Authority | None:
             "make an identity with han-agent keys new"
         )
     return authority
+
+
+def _self_tests(base: Base, joining: Joining) -> tuple[SelfTest, ...]:
+    """What a trial must pass before it is confirmed: whatever the next update of this device stands on."""
+    settings, running = base.settings, base.running
+
+    def radio() -> str:
+        return "the radio is not there" if joining.state is JoinState.DOWN else ""
+
+    def journal() -> str:
+        base.journal.prove_writable()
+        return ""
+
+    def keys() -> str:
+        _authority(settings, KeyStore.load(settings.storage.keys))
+        key_credentials(settings)
+        return ""
+
+    def slot() -> str:
+        whole = base.slots.holds(running.slot, running.image_hash)
+        return "" if whole else f"slot {running.slot} does not hold the image that runs"
+
+    return tuple(SelfTest(check.__name__, check) for check in (radio, journal, keys, slot))
 
 
 def _policy(base: Base, keys: KeyStore, parties: Parties) -> Policy:
@@ -120,8 +145,7 @@ def _policy(base: Base, keys: KeyStore, parties: Parties) -> Policy:
         requirements=requirements,
         checkpoint_octets=settings.ota.checkpoint_octets,
         by_command_only=is_hcalcs,
-        minimum_uptime_s=settings.health.minimum_uptime_s,
-        trial_limit_s=settings.health.limit_s,
+        trial=TrialLimits(settings.health.minimum_uptime_s, settings.health.limit_s, settings.health.max_silence_s),
         supplier_check=_supplier_check(settings, keys, parties.supplier) if is_hcalcs else None,
     )
 
@@ -145,15 +169,14 @@ def _endpoint(base: Base, update: UpdateMachine) -> DeviceEndpoint:
     clock = HubClock()
     description = describe_endpoint(settings.role, settings.radio.endpoint, settings.radio.profile)
     basic = describe_basic(settings.role, settings.image.hardware_version, str(base.running.version))
-    logical_type = LOGICAL_TYPES[settings.radio.logical_type]
-    key = _hub_key(base)
-    joining = Joining(_join_request(settings), settings.radio.profile, logical_type, clock, key)
+    joining = build_joining(settings, base.journal, clock, base.rng)
     tunnel = TunnelServer(settings.tunnel, _journalled_tunnel(base.journal))
     ota = _ota_client(base, update, clock)
+    sleepy = joining.logical_type is LogicalType.END_DEVICE
     options = replace(
         base.options,
-        require_security=base.options.require_security or key is not None,
-        poll_rates=_poll_rates(settings) if logical_type is LogicalType.END_DEVICE else None,
+        require_security=base.options.require_security or joining.key is not None,
+        poll_rates=_poll_rates(settings) if sleepy else None,
     )
     return DeviceEndpoint(description, basic, joining, ota, tunnel, base.rng, options)
 
@@ -162,13 +185,20 @@ def _poll_rates(settings: Settings) -> PollRates:
     return PollRates(settings.radio.poll_rate_s, settings.radio.fast_poll_rate_s)
 
 
-def _hub_key(base: Base) -> HubKey | None:
+def build_joining(settings: Settings, journal: Journal, clock: HubClock, rng: random.Random) -> Joining:
+    """Joining with what the settings and the journal know. Raises SettingsError or StorageError."""
+    radio = settings.radio
+    request = InstallCodes(radio, journal).request()
+    key = _hub_key(settings, journal, rng)
+    return Joining(request, radio.profile, LOGICAL_TYPES[radio.logical_type], clock, key)
+
+
+def _hub_key(settings: Settings, journal: Journal, rng: random.Random) -> HubKey | None:
     """None without key establishment: where it is off, and on another profile than Smart Energy."""
-    eui = int(base.settings.eui, 16)
-    credentials = key_credentials(base.settings)
+    credentials = key_credentials(settings)
     if not credentials:
         return None
-    return HubKey(KeyEstablishment(eui, credentials, base.rng), _journalled_key(base.journal))
+    return HubKey(KeyEstablishment(int(settings.eui, 16), credentials, rng), _journalled_key(journal))
 
 
 def _journalled_key(journal: Journal) -> HeldKey | None:
@@ -186,7 +216,8 @@ def check_identity(settings: Settings) -> None:
 
     Raises SettingsError or StorageError.
     """
-    _join_request(settings)
+    if settings.radio.install_code:
+        parse_code(settings.radio.install_code, "radio.install_code")
     key_credentials(settings)
 
 
@@ -214,17 +245,6 @@ def _ota_client(base: Base, update: UpdateMachine, clock: HubClock) -> OtaClient
     interrupted = interrupted_download(update, image.manufacturer_code, image.image_type)
     resume = DownloadResume(*interrupted) if interrupted else None
     return OtaClient(identity, base.settings.ota, base.rng, clock, resume)
-
-
-def _join_request(settings: Settings) -> JoinNetwork | None:
-    radio = settings.radio
-    if not radio.install_code:
-        return None
-    try:
-        code = parse_install_code(radio.install_code)
-    except FormatError as error:
-        raise SettingsError(f"radio.install_code: {error.reason}; compare it with the label") from None
-    return JoinNetwork(code, tuple(radio.channels), LOGICAL_TYPES[radio.logical_type])
 
 
 def _journalled_tunnel(journal: Journal) -> TunnelState | None:

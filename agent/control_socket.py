@@ -14,14 +14,15 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from agent.boot.area import explain
-from agent.errors import HanError, StorageError
+from agent.errors import EXIT_STORAGE, HanError, StorageError
 
 Fields = dict[str, object]
-Answer = Callable[[str], Fields]  # of a command's name
+Answer = Callable[[str, Fields], Fields]  # of a command's name and everything else in its line
 
 REQUEST_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0  # a device that writes its slot at that moment answers late
 MAXIMUM_OCTETS = 4096
+MAXIMUM_ANSWER_OCTETS = 1 << 18
 
 
 def socket_path(database: Path) -> Path:
@@ -37,7 +38,7 @@ async def serve(path: Path, answer: Answer) -> AsyncIterator[None]:
         with suppress(OSError, TimeoutError, ValueError):  # who goes away, or says more than a line, is not answered
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 fields = _answer(await reader.readline(), answer)
-                writer.write(json.dumps(fields).encode() + b"\n")
+                writer.write(json.dumps(fields, default=str).encode() + b"\n")
                 await writer.drain()
         writer.close()
 
@@ -50,15 +51,15 @@ async def serve(path: Path, answer: Answer) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
-def ask(path: Path, command: str) -> Fields:
-    """One command to the running device. Raises StorageError when it does not answer."""
+def ask(path: Path, command: str, **values: object) -> Fields:
+    """One command to the running device. Raises StorageError when it does not answer, or what the device raised."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ANSWER_TIMEOUT_S)
         try:
             _at_short_name(path, connection.connect)
-            connection.sendall(json.dumps({"command": command}).encode() + b"\n")
+            connection.sendall(json.dumps({"command": command, **values}).encode() + b"\n")
             with connection.makefile("rb") as lines:
-                fields = json.loads(lines.readline(MAXIMUM_OCTETS))
+                fields = json.loads(lines.readline(MAXIMUM_ANSWER_OCTETS))
         except OSError as error:
             raise explain(error, path, "speak with the running device") from None
         except ValueError:
@@ -66,7 +67,10 @@ def ask(path: Path, command: str) -> Fields:
     if not isinstance(fields, dict):
         raise StorageError(f"{path}: the running device's answer is none; is it of another version?")
     if "error" in fields:
-        raise StorageError(f"{path}: the running device says: {fields['error']}")
+        raised = StorageError(f"{path}: the running device says: {fields['error']}")
+        code = fields.get("exit_code")
+        raised.exit_code = code if isinstance(code, int) else EXIT_STORAGE
+        raise raised
     return fields
 
 
@@ -79,9 +83,9 @@ def _answer(line: bytes, answer: Answer) -> Fields:
     if not isinstance(command, str):
         return {"error": "names no command"}
     try:
-        return answer(command)
+        return answer(command, fields)
     except HanError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "exit_code": error.exit_code}
 
 
 def _listen(path: Path) -> socket.socket:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Protocol, get_args
 
 from agent.diary import Diary
-from agent.errors import FormatError
-from agent.events import NetworkInfo, RadioEvent, RadioRequest, RadioResult, format_eui
+from agent.errors import FormatError, RadioError, StorageError
+from agent.events import RadioEvent, RadioLost, RadioRequest, RadioResult, format_eui
 from agent.gbcs.assembler import MessageAssembler
 from agent.gbcs.receiver import Accepted, GbcsReceiver, Refused
 from agent.gbcs.use_cases import EventCode
+from agent.install_codes import InstallCodes
 from agent.ports import Relay
+from agent.telling import remember, told
 from agent.update import commands as order
 from agent.update.failed_version import FailedVersion
 from agent.update.journal import Journal, LoggedEvent, Record
@@ -30,10 +32,9 @@ from agent.update.orders import Orders
 from agent.update.outbox import Outbox
 from agent.update.states import State
 from agent.zigbee import joining, ota_events, tunnel_server
-from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import DeviceEndpoint, EndpointEvent
 from agent.zigbee.ota_messages import ImageFound
-from agent.zigbee.peer import Peer
+from agent.zigbee.whereabouts import AddressChanged, NetworkSought, describe
 from agent.zigbee.zcl import ZclStatus
 
 UNIX_TIME_OF_ZIGBEE_EPOCH = 946_684_800
@@ -70,6 +71,7 @@ class Parts:
     outbox: Outbox
     journal: Journal
     receiver: GbcsReceiver | None
+    codes: InstallCodes
     relay: Relay | None = None
 
 
@@ -84,6 +86,7 @@ class Device:
         self._journal = parts.journal
         self._receiver = parts.receiver
         self._relay = parts.relay
+        self._codes = parts.codes
         self._say = log
         self._wall_clock = wall_clock
         self._diary = Diary(parts.journal.facts)
@@ -92,6 +95,7 @@ class Device:
         self._hub_time_known = False
         self._started = False
         self._hub_answers = False
+        self._told = ""  # to the event log, of the network
         self.restart = ""
 
     @property
@@ -131,6 +135,8 @@ class Device:
         """Something came up from the radio."""
         self._diary.heard(event)
         self._endpoint.receive(event, now)
+        if isinstance(event, RadioLost):
+            self._update.hub_sought(is_off=False, now=now)
         self._settle(now)
 
     def handle_timer(self, now: float) -> None:
@@ -188,14 +194,31 @@ class Device:
         elif isinstance(event, joining.HubAnswered):
             self._hub_answered(event.utc, now)
         else:
-            if isinstance(event, hub_key.LinkKeyMade):
-                self._journal.set_hub_key(json.dumps(asdict(event.held)))
-            elif isinstance(event, hub_key.LinkKeyForgotten):
-                self._journal.set_hub_key("")
-            elif isinstance(event, joining.HubLost):
+            remember(event, self._journal, self._codes)
+            if isinstance(event, joining.HubLost | joining.LeftNetwork):
                 self._hub_answers = False
-            self._log(_words(type(event).__name__), **_facts(event))
+            self._diary.note(event, self._utc(now))  # before it is said: who hears it may look
+            name, facts = told(event)
+            self._log(name, **facts)
+            self._network_news(event, now)
+            return
         self._diary.note(event, self._utc(now))
+
+    def _network_news(self, event: EndpointEvent, now: float) -> None:
+        """What the trial and the event log must know of where the network is; the log has each thing once."""
+        if isinstance(event, NetworkSought | joining.HubFound):
+            self._update.hub_sought(is_off=isinstance(event, NetworkSought) and event.hub_is_off, now=now)
+        news = ""
+        if isinstance(event, NetworkSought):
+            news = f"network sought: {event.detail}"
+        elif isinstance(event, AddressChanged):
+            news = f"address 0x{event.network.short_address:04X} now: {event.reason}"
+        elif isinstance(event, joining.HubFound):
+            self._told = ""
+        if news and news != self._told:
+            self._told = news
+            with suppress(StorageError):
+                self._journal.log(LoggedEvent("event", self._utc(now), 0, news, self._update.record.update_id))
 
     def cancel_update(self, reason: str, now: float) -> tuple[Record, bool]:
         """The engineer drops a transfer or a pending image: the update as it was, and whether it was dropped."""
@@ -211,6 +234,34 @@ class Device:
             self._endpoint.ota.query_now(now)
         self._settle(now)
         return failed
+
+    def join(self, code: bytes, channels: tuple[int, ...], now: float) -> str:
+        """The engineer wants it on a network by this code: what stands in the way, empty when it begins.
+
+        An empty code, or no channels: as known. Raises RadioError.
+        """
+        network = self._endpoint.joining
+        if network.state is joining.JoinState.DOWN:
+            raise RadioError("the radio is not there: plug it in, or correct radio.path")
+        if network.state in joining.ON_A_NETWORK and network.network is not None:
+            return f"the device is on a network: {describe(network.network)}; han-agent leave first"
+        request = self._codes.request_for(code, channels)
+        if request is None:
+            return "no install code is known: give one with --install-code"
+        network.join(request, now)
+        self._settle(now)
+        return ""
+
+    def leave(self, reason: str, now: float) -> str:
+        """The engineer wants it off the network until ``join`` or a restart: what stands in the way. RadioError."""
+        network = self._endpoint.joining
+        if network.state is joining.JoinState.DOWN:
+            raise RadioError("the radio is not there: plug it in, or correct radio.path")
+        if self._update.state in (State.ACTIVATING, State.TRIAL):
+            return "an activation is going on and needs the hub's answer: let it end first"
+        network.leave(reason, now)
+        self._settle(now)
+        return ""
 
     def _handle_ota(self, event: EndpointEvent, now: float) -> None:
         match event:
@@ -290,7 +341,9 @@ class Device:
 
     def _hub_answered(self, utc: int | None, now: float) -> None:
         """Without a valid time the contact counts; reports then bear our own clock, and nothing dated happens by it."""
-        self._hub_answers = True
+        if not self._hub_answers:
+            self._hub_answers = True
+            self._log("hub answers", utc=None if utc is None else utc + UNIX_TIME_OF_ZIGBEE_EPOCH)
         if utc is not None:
             self._hub_time_known = True
             self._utc_minus_now = utc + UNIX_TIME_OF_ZIGBEE_EPOCH - now
@@ -352,26 +405,3 @@ def interrupted_download(update: UpdateMachine, manufacturer: int, image_type: i
     if offset is None:
         return None
     return ImageFound(manufacturer, image_type, record.file_version, record.total_octets), offset
-
-
-def _words(name: str) -> str:
-    """``TransferPaused`` as ``transfer paused``."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
-
-
-def _facts(event: EndpointEvent) -> dict[str, object]:
-    """The event's fields as a log line has them."""
-    return {item.name: _plain(item.name, getattr(event, item.name)) for item in fields(event)}
-
-
-def _plain(name: str, value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, NetworkInfo | Peer | hub_key.HeldKey):
-        shown = [item for item in fields(value) if item.repr]  # the others are nobody's business
-        return {item.name: _plain(item.name, getattr(value, item.name)) for item in shown}
-    if name in ("eui", "hub_eui", "extended_pan_id") and isinstance(value, int):
-        return format_eui(value)
-    if name in ("source", "cluster", "short_address", "pan_id") and isinstance(value, int):
-        return f"0x{value:04X}"
-    return value

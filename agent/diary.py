@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from agent.errors import StorageError
-from agent.events import COORDINATOR, ApsIndication, RadioEvent, format_eui
+from agent.events import COORDINATOR, ApsIndication, NetworkInfo, RadioEvent, format_eui
 from agent.update.facts import FactName, Facts
-from agent.zigbee import joining
+from agent.zigbee import joining, whereabouts
 from agent.zigbee.cbke import hub_key
 from agent.zigbee.endpoint import EndpointEvent
 from agent.zigbee.peer import Peer
@@ -23,8 +23,8 @@ class Diary:
         self._link_quality: int | None = None
 
     def heard(self, event: RadioEvent) -> None:
-        """Something came up from the radio; kept in memory until the hub's next answer."""
-        if isinstance(event, ApsIndication) and event.source == COORDINATOR:
+        """Something came up from the radio; kept in memory until the hub's next answer. A chip tells no LQI of ZDO."""
+        if isinstance(event, ApsIndication) and event.source == COORDINATOR and event.destination_endpoint:
             self._link_quality = event.link_quality
 
     def note(self, event: EndpointEvent, utc: int) -> None:
@@ -36,6 +36,10 @@ class Diary:
                 self._facts.note(FactName.JOINING, utc, status=status.value, detail=detail, retry_s=retry_s)
             case joining.HubFound(peer):
                 self._hub_found(peer, utc)
+            case whereabouts.NetworkSought(sight, detail):
+                self._facts.note(FactName.SOUGHT, utc, sight=sight.value, detail=detail)
+            case whereabouts.AddressChanged(network, _):
+                self._network(network, "the chip's own doing", utc)
             case joining.HubLost(reason):
                 self._facts.note(FactName.HUB_LOST, utc, reason=reason)
             case joining.HubAnswered(hub_utc):
@@ -60,7 +64,10 @@ class Diary:
             self._facts.note(FactName.POLLING, utc, **asdict(event))
 
     def _network_up(self, event: joining.NetworkUp, utc: int) -> None:
-        network = event.network
+        self._network(event.network, "join" if event.joined else "restore", utc)
+        self._forget(FactName.JOINING)
+
+    def _network(self, network: NetworkInfo, by: str, utc: int) -> None:
         self._facts.note(
             FactName.NETWORK,
             utc,
@@ -69,9 +76,8 @@ class Diary:
             extended_pan_id=format_eui(network.extended_pan_id),
             short_address=f"0x{network.short_address:04X}",
             logical_type=network.logical_type.name.lower(),
-            by="join" if event.joined else "restore",
+            by=by,
         )
-        self._forget(FactName.JOINING)
 
     def _hub_found(self, peer: Peer, utc: int) -> None:
         self._facts.note(
@@ -82,6 +88,7 @@ class Diary:
             endpoint=peer.endpoint,
         )
         self._forget(FactName.HUB_LOST)
+        self._forget(FactName.SOUGHT)
 
     def _forget(self, name: FactName) -> None:
         with suppress(StorageError):

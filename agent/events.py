@@ -78,17 +78,41 @@ class FormNetwork:
 
 @dataclass(frozen=True, slots=True)
 class JoinNetwork:
-    """Join as a new member. ``install_code`` includes its CRC (8, 10, 14 or 18 octets)."""
+    """Join as a new member. ``install_code`` includes its CRC (8, 10, 14 or 18 octets).
+
+    ``link_key``, 16 octets: the pre-shared key instead, as after a Trust Center swap-out.
+    """
 
     install_code: bytes = field(repr=False)
     channels: tuple[int, ...]
     logical_type: LogicalType = LogicalType.ROUTER
     extended_pan_id: int | None = None
+    link_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreNetwork:
     """Come back to the network that the chip's NV remembers. NO_NETWORK when it remembers none."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverNetworks:
+    """Active scan of these channels; the result has the beacons. Takes the chip off its network, which stays in NV:
+    RestoreNetwork or MoveNetwork comes next.
+
+    ``duration``: ScanDuration of IEEE 802.15.4; a channel is listened to for 15.36 ms * (2**duration + 1).
+    """
+
+    channels: tuple[int, ...]
+    duration: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MoveNetwork:
+    """Go on with the network in NV on another channel or PAN id: same extended PAN id, keys, counters, address."""
+
+    channel: int
+    pan_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +136,14 @@ class PermitInstallCode:
 
 
 @dataclass(frozen=True, slots=True)
+class PermitLinkKey:
+    """Coordinator: let this device join with this pre-shared link key (16 octets)."""
+
+    eui: int
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SetLinkKey:
     """Give the chip the link key that key establishment made."""
 
@@ -132,16 +164,9 @@ class SetPollRate:
 
 
 RadioRequest = (
-    ApsRequest
-    | FormNetwork
-    | JoinNetwork
-    | RestoreNetwork
-    | LeaveNetwork
-    | PermitJoin
-    | PermitInstallCode
-    | SetLinkKey
-    | SetPollRate
-)
+    ApsRequest | FormNetwork | JoinNetwork | RestoreNetwork | DiscoverNetworks | MoveNetwork | LeaveNetwork
+    | PermitJoin | PermitInstallCode | PermitLinkKey | SetLinkKey | SetPollRate
+)  # fmt: skip
 
 
 class RadioStatus(Enum):
@@ -151,6 +176,7 @@ class RadioStatus(Enum):
     NOT_ACKNOWLEDGED = "not acknowledged"  # MAC no ack (0xE9) or APS no ack (0xB7): may or may not have arrived
     NO_ROUTE = "no route"
     NO_NETWORK = "no network found"
+    NOT_TAKEN_BACK = "the network does not take the device back"  # it is in NV; no parent answers the rejoin
     KEY_EXCHANGE_FAILED = "key exchange failed"
     REFUSED = "refused by the chip"
     TIMEOUT = "the chip did not answer"
@@ -158,12 +184,30 @@ class RadioStatus(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Beacon:
+    """One router or coordinator heard by DiscoverNetworks. ``sender``: its short address, 0 for the coordinator."""
+
+    channel: int
+    pan_id: int
+    extended_pan_id: int
+    sender: int
+    permits_joining: bool
+    link_quality: int
+    stack_profile: int = 2  # ZigBee PRO
+    update_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RadioResult:
-    """The outcome of one RadioRequest. ``network`` is set by Form, Join and Restore when they succeed."""
+    """The outcome of one RadioRequest. ``network`` is set by Form, Join, Restore and Move when they succeed.
+
+    With NOT_TAKEN_BACK it is the network in NV, which the device is not on.
+    """
 
     status: RadioStatus
     network: NetworkInfo | None = None
     detail: str = ""
+    beacons: tuple[Beacon, ...] = ()  # of DiscoverNetworks
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +218,24 @@ class NetworkLost:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """Still on the network, but the chip has another short address, channel or PAN id now."""
+
+    network: NetworkInfo
+
+
+@dataclass(frozen=True, slots=True)
 class RadioLost:
     """The radio went away or reset by itself; the shell reopens it, the node restores the network."""
 
     reason: str
 
 
-RadioEvent = ApsIndication | NetworkLost | RadioLost
+@dataclass(frozen=True, slots=True)
+class DeviceLeft:
+    """Coordinator: this device said that it leaves, and will not rejoin by itself."""
+
+    eui: int
+
+
+RadioEvent = ApsIndication | NetworkLost | NetworkChanged | DeviceLeft | RadioLost

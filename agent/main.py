@@ -36,6 +36,7 @@ from agent.image.version import Version
 from agent.ports import Relay
 from agent.runtime import Runtime
 from agent.settings import Settings, load_device
+from agent.telling import News
 from agent.update.commands import FACTORY, Running
 from agent.update.database import open_database
 from agent.update.facts import FactName
@@ -90,7 +91,7 @@ def _run(config: Path) -> int:
         device = _device(settings, places, opened, boot, running, journal, board.relay)
         _record(settings.role, handover, running, journal)
         control = control_socket.socket_path(settings.storage.database)
-        code = asyncio.run(Runtime(device, _radio(settings), control, board.led).run())
+        code = asyncio.run(Runtime(device, radio_of(settings), control, board.led, NEWS).run())
         if code == EXIT_RESTART and loader is not None:
             restart_machine(loader)
         return code
@@ -125,7 +126,7 @@ def _device(
         trusted_keys=load_trusted_keys(places.trust),
         journal=journal,
         rng=random.SystemRandom(),
-        log=_log,
+        log=NEWS,
         relay=relay,
     )
     return build_device(base)
@@ -141,6 +142,9 @@ def _running(handover: Handover) -> Running:
     return Running(own_version(), handover.slot.name, handover.image_hash, handover.trial)
 
 
+NEWS = News(_log)  # what the device says, and its last lines for the engineer who asks
+
+
 def _record(role: str, handover: Handover, running: Running, journal: Journal) -> None:
     """What runs, and what the first stage met: into the journal, where it outlives the console."""
     facts = {"version": str(running.version), "slot": running.slot or None, "trial": running.trial}
@@ -153,7 +157,8 @@ def _record(role: str, handover: Handover, running: Running, journal: Journal) -
         journal.log(LoggedEvent("event", None, 0, note, ""))
 
 
-def _radio(settings: Settings) -> ZnpRadio:
+def radio_of(settings: Settings) -> ZnpRadio:
+    """The device's radio, not yet open."""
     radio = settings.radio
     endpoint = describe_endpoint(settings.role, radio.endpoint, radio.profile)
     return ZnpRadio(

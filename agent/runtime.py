@@ -15,12 +15,15 @@ import structlog
 from agent import control_socket
 from agent.device import Device
 from agent.errors import EXIT_OK, EXIT_RESTART, RadioError, StorageError
+from agent.install_codes import parse_code
 from agent.notify import Pulse, ServiceManager
 from agent.ports import RadioPort
 from agent.shell import Driver
+from agent.telling import News
 from agent.update.states import State
 from boards.raspberry_pi.led import TICK_S, Light, StatusLed
 
+ENGINEER = "the engineer asked for it"
 FACTORY_STATUS = "factory agent: no slot verifies, an image is fetched from the hub"
 
 
@@ -33,11 +36,13 @@ class Runtime:
         radio: RadioPort,
         control: Path,
         led: StatusLed | None,
+        news: News,
         manager: ServiceManager | None = None,
     ) -> None:
         self._device = device
         self._control = control
         self._led = led
+        self._news = news
         self._manager = manager or ServiceManager.from_environment(os.environ)
         self._pulse = Pulse(self._manager)
         self.stop = asyncio.Event()
@@ -79,17 +84,32 @@ class Runtime:
     def _no_radio(self, error: RadioError, again_s: float) -> None:
         _log("no radio", reason=str(error), again_s=again_s)
 
-    def _answer(self, command: str) -> control_socket.Fields:
+    def _answer(self, command: str, values: control_socket.Fields) -> control_socket.Fields:
         """One command of the control socket."""
-        if command == "retry-update":
-            failed = self._device.retry_update(time.monotonic())
-            self._driver.wake()
-            return {"failed": asdict(failed) if failed else None}
-        if command != "cancel-update":
-            return {"error": f"no command {command!r}"}
-        before, dropped = self._device.cancel_update("the engineer asked for it", time.monotonic())
+        since = self._news.count
+        answer: control_socket.Fields
+        match command:
+            case "cancel-update":
+                before, dropped = self._device.cancel_update(ENGINEER, time.monotonic())
+                answer = {"cancelled": before.outline() if dropped else None, "state": before.state.value}
+            case "retry-update":
+                failed = self._device.retry_update(time.monotonic())
+                answer = {"failed": asdict(failed) if failed else None}
+            case "join":
+                text = str(values.get("install_code", ""))
+                code = parse_code(text, "the install code") if text else b""
+                channels = tuple(one for one in _list(values.get("channels")) if isinstance(one, int))
+                answer = {"obstacle": self._device.join(code, channels, time.monotonic()), "since": since}
+            case "leave":
+                answer = {"obstacle": self._device.leave(ENGINEER, time.monotonic()), "since": since}
+            case "news":
+                number = values.get("since")
+                lines = self._news.since(number if isinstance(number, int) else since)
+                return {"lines": lines, "next": since}
+            case _:
+                return {"error": f"no command {command!r}"}
         self._driver.wake()
-        return {"cancelled": before.outline() if dropped else None, "state": before.state.value}
+        return answer
 
     async def _shine(self, led: StatusLed) -> None:
         while True:
@@ -110,3 +130,7 @@ class Runtime:
 
 def _log(event: str, /, **facts: object) -> None:
     structlog.get_logger().warning(event, **facts)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

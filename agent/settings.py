@@ -83,10 +83,11 @@ class TunnelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a trial counts as good."""
+    """When a trial counts as good: see ``agent.update.trial``. Our choices."""
 
     minimum_uptime_s: float = 5.0
     limit_s: float = 180.0  # without the hub's answer by then, the trial has failed
+    max_silence_s: float = 21_600.0  # the clock of limit_s stands so long at most while the hub sends no beacon
     tries: int = 3  # starts that a trial may use
 
 

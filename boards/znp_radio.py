@@ -19,12 +19,18 @@ from agent.errors import RadioError
 from agent.events import (
     ApsIndication,
     ApsRequest,
+    DeviceLeft,
+    DiscoverNetworks,
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
+    MoveNetwork,
+    NetworkChanged,
+    NetworkInfo,
     NetworkLost,
     PermitInstallCode,
     PermitJoin,
+    PermitLinkKey,
     RadioEvent,
     RadioLost,
     RadioRequest,
@@ -65,6 +71,8 @@ class ZnpRadio:
         self._on_event: Callable[[RadioEvent], None] | None = None
         self._link: MtLink | None = None
         self._own_eui: Any = None
+        self._here: NetworkInfo | None = None
+        self._looks: set[asyncio.Task[None]] = set()
 
     async def open(self, on_event: Callable[[RadioEvent], None]) -> None:
         """Find the chip, reset it (its network stays in NV) and listen. Raises RadioError."""
@@ -78,11 +86,15 @@ class ZnpRadio:
         link.callback_for_response(c.ZDO.MsgCbIncoming.Callback(partial=True), self._zdo_message)
         link.callback_for_response(c.ZDO.LeaveInd.Callback(partial=True), self._leave)
         link.callback_for_response(c.SYS.ResetInd.Callback(partial=True), self._reset)
+        link.callback_for_response(c.ZDO.StateChangeInd.Callback(partial=True), self._state_changed)
 
     async def close(self) -> None:
         """Let go of the port; no event after this. The chip keeps its network."""
         self._on_event = None
         link, self._link = self._link, None
+        self._here = None
+        for look in self._looks:
+            look.cancel()
         if link is not None:
             link.give_up("closed")
             await link.disconnect()
@@ -115,6 +127,8 @@ class ZnpRadio:
 
     async def _carry_out(self, link: MtLink, request: RadioRequest) -> RadioResult:
         network = self._network
+        if not isinstance(request, ApsRequest | PermitJoin | PermitInstallCode | SetLinkKey):
+            self._here = None  # until the request says where the chip is
         match request:
             case ApsRequest():
                 result = await self._send(request)
@@ -124,21 +138,28 @@ class ZnpRadio:
                 result = await network.join(request)
             case RestoreNetwork():
                 result = await network.restore()
+            case DiscoverNetworks():
+                result = await network.discover(request)
+            case MoveNetwork():
+                result = await network.move(request)
             case LeaveNetwork():
                 result = await network.leave()
             case PermitJoin():
                 result = await network.permit_join(request.duration_s)
-            case PermitInstallCode() | SetLinkKey() | SetPollRate():
+            case PermitInstallCode() | PermitLinkKey() | SetLinkKey() | SetPollRate():
                 result = await self._set(link, request)
-        if result.network is not None:
+        if result.status is RadioStatus.OK and result.network is not None:
+            self._here = result.network
             self._own_eui = result.network.eui
         return result
 
-    async def _set(self, link: MtLink, request: PermitInstallCode | SetLinkKey | SetPollRate) -> RadioResult:
+    async def _set(
+        self, link: MtLink, request: PermitInstallCode | PermitLinkKey | SetLinkKey | SetPollRate
+    ) -> RadioResult:
         """What the chip only has to remember."""
         match request:
-            case PermitInstallCode():
-                return await self._network.permit_install_code(request)
+            case PermitInstallCode() | PermitLinkKey():
+                return await self._network.permit(request)
             case SetLinkKey(eui, short_address, key):
                 return await self._network.set_link_key(eui, short_address, key)
             case SetPollRate():
@@ -166,6 +187,24 @@ class ZnpRadio:
         """A reset that we did not ask for: whatever was in the chip's RAM is gone."""
         if not self._network.reset_expected and self._link is not None:
             self._link.give_up("reset")
+
+    def _state_changed(self, _indication: Any) -> None:
+        """Out of the blue, it is all that Z-Stack says of another short address (ZDO_AddrChangeIndicationCB)."""
+        if self._here is not None:
+            look = asyncio.get_running_loop().create_task(self._look(self._here))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+
+    async def _look(self, before: NetworkInfo) -> None:
+        """Tell where the chip is now, when that is not where it was."""
+        try:
+            now = await self._network.look(before.logical_type)
+        except (RadioError, *REQUEST_ERRORS) as error:
+            log.warning("the radio does not tell where it is", error=str(error))
+            return
+        if self._here == before and now != before:
+            self._here = now
+            self._emit(NetworkChanged(now))
 
     def _message(self, message: Any) -> None:
         self._emit(
@@ -197,5 +236,8 @@ class ZnpRadio:
         )
 
     def _leave(self, indication: Any) -> None:
-        if int.from_bytes(indication.IEEE.serialize(), "little") == self._own_eui and not indication.Rejoin:
-            self._emit(NetworkLost("left the network, or was told to"))
+        """ZDO_LEAVE_IND tells of the chip itself and of others."""
+        if indication.Rejoin:
+            return
+        eui = int.from_bytes(indication.IEEE.serialize(), "little")
+        self._emit(NetworkLost("the hub told the device to leave") if eui == self._own_eui else DeviceLeft(eui))

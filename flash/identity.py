@@ -152,7 +152,7 @@ def _new_device(made: Identities, issuer: Issuer, role: str, now: datetime) -> N
 def new_certificate_sets(ca: Path, folder: Path, eui: int) -> None:
     """``<eui>-cbke-1.txt`` and ``-2.txt`` for a device or a hub, from the test CAs in ``ca``. Raises StorageError."""
     for suite in CBKE_CA_EUIS:
-        made = issue(_load_authority(ca / f"cbke-{suite}.txt"), eui, secrets.SystemRandom())
+        made = issue(load_authority(ca / f"cbke-{suite}.txt"), eui, secrets.SystemRandom())
         write_certificate_set(folder, eui, made)
 
 
@@ -165,7 +165,8 @@ def write_certificate_set(folder: Path, eui: int, made: Credentials, *, replace:
     return path
 
 
-def _load_authority(path: Path) -> CertificateAuthority:
+def load_authority(path: Path) -> CertificateAuthority:
+    """A test CA for implicit certificates. Raises StorageError naming the file."""
     try:
         return parse_authority(path.read_text(encoding="ascii"))
     except OSError as error:

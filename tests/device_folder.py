@@ -142,6 +142,9 @@ class DeviceFolder:
         network = {"channel": 20, "pan_id": "0x1A62", "extended_pan_id": "02DB000000000C4F", "short_address": "0x77AA"}
         facts.record(FactName.NETWORK, STARTED_UTC, **network, logical_type="router", by="join")
         facts.record(FactName.HUB, STARTED_UTC, eui="02DB000000000C4F", short_address="0x0000", endpoint=1)
+        facts.record(FactName.SOUGHT, STARTED_UTC + 60, sight="absent", detail="no beacon of our network")
+        failure = "the hub did not answer within 180 s (health.limit_s)"
+        facts.record(FactName.TRIAL_FAILED, STARTED_UTC + 5, update_id="ab", version="0.9.0", reason=failure)
         facts.record(FactName.CONTACT, STARTED_UTC + 9, link_quality=200, hub_has_time=True)
 
 

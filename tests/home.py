@@ -26,7 +26,15 @@ from agent.gbcs.keystore import KeyStore
 from agent.image.ota_form import Form
 from agent.image.version import Version
 from agent.ports import Relay
-from agent.settings import ImageSettings, OtaSettings, RadioSettings, Settings, StorageSettings, TunnelSettings
+from agent.settings import (
+    HealthSettings,
+    ImageSettings,
+    OtaSettings,
+    RadioSettings,
+    Settings,
+    StorageSettings,
+    TunnelSettings,
+)
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal
 from agent.zigbee.cbke.ecqv import Credentials
@@ -38,6 +46,7 @@ from boards.bench.head_end import HeadEnd, Parties
 from boards.bench.hub import Hub, HubPlan
 from boards.bench.images import ServedImage
 from boards.bench.members import Member
+from boards.bench.memory import HubMemory, parse_memory
 from boards.bench.report import Report
 from boards.bench.request_log import RequestLog
 from boards.bench.settings import ZIGBEE_EPOCH, Activation, ActivationKind, ServerSettings
@@ -66,9 +75,12 @@ def identity(role: str) -> Identities:
 
 
 @cache
-def hub_credentials(role: str, suites: tuple[int, ...]) -> dict[int, Credentials]:
-    """The hub's own certificate sets."""
-    return load_credentials(identity(role).certificate_authority / "hub", HUB_EUI, suites)
+def hub_credentials(role: str, suites: tuple[int, ...], eui: int = HUB_EUI) -> dict[int, Credentials]:
+    """The hub's own certificate sets, made where it is another hub than usual."""
+    ca = identity(role).certificate_authority
+    if eui != HUB_EUI:
+        new_certificate_sets(ca, ca / f"hub-{eui:016x}", eui)
+    return load_credentials(ca / ("hub" if eui == HUB_EUI else f"hub-{eui:016x}"), eui, suites)
 
 
 @cache
@@ -93,15 +105,21 @@ class Home:
     ota: OtaSettings = field(default_factory=OtaSettings)
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    logical_type: str = "router"
+    channels: list[int] = field(default_factory=lambda: list(range(11, 27)))
     log: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     disk: Disk = field(default_factory=Disk)
     on_disk: bool = False  # the journal and the chip's NV too: see ``Rig`` and ``ChipMemory``
     chip_lag_s: float = 0.0  # see ``Seat``
     starts_on: bool = True  # False: off until ``power_up``
+    hub_memory: HubMemory = field(default_factory=HubMemory)  # the file in the hub's folder
+    hub_eui: int = HUB_EUI
+    backup: HubMemory | None = None  # of the hub whose place this one takes
 
     def __post_init__(self) -> None:
         self.identity = identity(self.role)
-        self.world = World(self.seed, loss=self.loss)
+        self.world = self.make_world()
         form = Form.GB_HCALCS if self.role == "hcalcs" else Form.GB_PPMID
         self.rig = Rig(by_command_only=self.role == "hcalcs", form=form, disk=self.disk, on_disk=self.on_disk)
         self.world.put_chip(DEVICE_EUI, ChipMemory(self.disk if self.on_disk else None), self.chip_lag_s)
@@ -110,6 +128,10 @@ class Home:
         self._start_hub()
         if self.starts_on:
             self.power_up()
+
+    def make_world(self) -> World:
+        """The air and its chips."""
+        return World(self.seed, loss=self.loss)
 
     # --- the hub's side -----------------------------------------------------------------------------------------------
 
@@ -121,23 +143,44 @@ class Home:
             utc=self._utc,
             credentials=self._hub_credentials(),
             answer_zdo=True,
+            memory=self.hub_memory,
+            backup=self.backup,
             ota=self.server,
         )
         self.hub = Hub(plan, random.Random(self.seed), self.faults)
         keys = KeyStore.load(self.identity.head_end_keys)
         self.head_end = HeadEnd(keys, Parties(self.identity.acb_eui, self.identity.supplier_eui), RequestLog())
         self.backhaul = Backhaul(self.hub, self.head_end, self._wall)
-        self.world.attach(HUB_EUI, self.hub)
+        self.world.attach(self.hub_eui, self.hub)
 
     def _hub_credentials(self) -> CredentialsOf | None:
         if not isinstance(self.hub_keys, str):
-            return {HUB_EUI: self.hub_keys}
+            return {self.hub_eui: self.hub_keys}
         suites = SUITES[self.hub_keys or self.keys]
-        return {HUB_EUI: hub_credentials(self.role, suites)} if suites else None
+        return {self.hub_eui: hub_credentials(self.role, suites, self.hub_eui)} if suites else None
 
     def restart_hub(self) -> None:
-        """The hub's program ends and starts anew; its chip keeps its network and keys."""
+        """The hub's program ends and starts anew; its chip keeps its network and keys, its folder what it knew."""
+        self.world.detach(self.hub_eui)
+        self.hub_memory = parse_memory(self.hub_memory.text(), "in the hub's folder")
+        self._start_hub()
+
+    def hub_off(self) -> None:
+        """Hub and chip without power: nobody hears of it any more, its beacons included."""
         self.world.detach(HUB_EUI)
+        self.world.blocked.add(HUB_EUI)
+
+    def hub_on(self) -> None:
+        """And back, with its network."""
+        self.world.blocked.discard(HUB_EUI)
+        self._start_hub()
+
+    def replace_hub(self, eui: int, *, backup: bool = True) -> None:
+        """The hub is gone for good; another one, with another EUI, has (or has not) the backup of the first."""
+        self.world.detach(self.hub_eui)
+        self.world.seats[self.hub_eui].network = None
+        self.backup = parse_memory(self.hub_memory.text(), "backup") if backup else None
+        self.hub_eui, self.hub_memory = eui, HubMemory()
         self._start_hub()
 
     def _utc(self, now: float) -> int:
@@ -232,6 +275,7 @@ class Home:
                 install_code=self.identity.install_code.hex(),
                 key_establishment=self.keys,
                 logical_type=self.logical_type,
+                channels=self.channels,
             ),
             image=ImageSettings(
                 manufacturer_code=HEADER.manufacturer_code,
@@ -245,6 +289,7 @@ class Home:
             ),
             ota=self.ota,
             tunnel=self.tunnel,
+            health=self.health,
         )
 
     def _log(self, event: str, /, **facts: object) -> None:

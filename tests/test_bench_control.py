@@ -21,6 +21,7 @@ from agent.events import (
     ApsRequest,
     FormNetwork,
     LogicalType,
+    MoveNetwork,
     NetworkInfo,
     RadioEvent,
     RadioRequest,
@@ -62,6 +63,7 @@ PPMID, HCALCS, HUB = "00DB1234567890B1", "00DB1234567890B0", 0x00DB1234567890B2
 SHORT = 0x4242
 ACB = 0x90B3D51F30AA0001
 KEYSTORE = KeyStore.load(KEYS)
+COORDINATOR = LogicalType.COORDINATOR
 MOMENT = datetime(2026, 5, 1, tzinfo=UTC)
 
 
@@ -89,6 +91,8 @@ class LoneRadio:
             annce = zdo.DeviceAnnce(SHORT, self.eui, 0x8E)
             self.zdo(annce)
             return RadioResult(RadioStatus.OK, network)
+        if isinstance(request, MoveNetwork):
+            return RadioResult(RadioStatus.OK, NetworkInfo(HUB, 0, request.pan_id, HUB, request.channel, COORDINATOR))
         if isinstance(request, ApsRequest):
             self.sent.append(request)
             if request.cluster == zdo.MatchDescReq.CLUSTER:
@@ -366,6 +370,48 @@ def test_update_ppmid_firmware_by_command_is_followed_to_the_alert(
     assert "holds version 0x01010000" in printed
     assert "CS09 PPMID Firmware Activation Alert;" in printed
     assert "11.4 for 00DB1234567890B1: done" in printed
+
+
+def test_the_network_moves_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> tuple[list[int], list[Event]]:
+        settings = settings_in(tmp_path)
+        async with running(settings):
+            codes = [
+                await head_end(settings, "move-network", "--channel", "25", "--pan-id", "0x1234"),
+                await head_end(settings, "move-network", "--channel", "11", "--json"),
+                await head_end(settings, "move-network", "--channel", "27"),
+                await head_end(settings, "move-network", "--channel", "11", "--pan-id", "0xFFFF"),
+            ]
+            return codes, await ask(settings, {"command": "status"})
+
+    codes, (status,) = asyncio.run(scenario())
+    assert codes == [0, 0, 2, 2]
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert lines[0] == "hub 00DB1234567890B2 restored its network: channel 25, PAN 0x1234"
+    assert json.loads(lines[1])["channel"] == 11
+    assert "channel: 27 is not a whole number from 11 to 26" in told.err
+    assert "pan_id: 65535 is not a whole number from 1 to 65534" in told.err
+    assert status["network"] == {"hub_eui": "00DB1234567890B2", "channel": 11, "pan_id": "0x1234"}
+
+
+def test_devices_are_removed_and_permitted_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> list[int]:
+        settings = settings_in(tmp_path)
+        async with running(settings):
+            return [
+                await head_end(settings, "remove-device", "--device", PPMID, "--rejoin"),
+                await head_end(settings, "remove-device", "--device", "02DB0000000000FF", "--keep-out"),
+                await head_end(settings, "permit-device", "--device", "02DB0000000000FF"),
+                await head_end(settings, "permit-device", "--device", "the first one"),
+            ]
+
+    codes = asyncio.run(scenario())
+    told = capsys.readouterr()
+    assert codes == [0, 1, 2, 2], told.err
+    assert told.out == f"remove-device: {PPMID}\n"
+    assert "02DB0000000000FF: the hub does not know where this device is" in told.err
+    assert "02DB0000000000FF: no install code of it in hub.toml's [[devices]]" in told.err
 
 
 def test_a_duis_request_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

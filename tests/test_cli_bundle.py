@@ -22,6 +22,7 @@ from agent.cli.engineer.redaction import REDACTED, Redactor
 from agent.errors import EXIT_OK, EXIT_USAGE
 from agent.update.database import open_database
 from agent.update.journal import Journal
+from agent.zigbee.cbke.install_code import add_crc, link_key
 from tests.device_folder import NEW, DeviceFolder, make_device
 
 KEY_HASH = bytes(range(0x40, 0x50))
@@ -95,16 +96,19 @@ def test_the_journals_copy_can_be_read_as_the_journal(device: DeviceFolder, tmp_
 def test_no_key_leaves_the_device_by_any_way(device: DeviceFolder, capsys: pytest.CaptureFixture[str]) -> None:
     code = device.identity.install_code
     private = device.keys / f"{device.identity.device_eui:016x}-ds.key"
-    secrets = [code, code[:-2], scalar(private), KEY_HASH]
+    given = add_crc(bytes(range(0x60, 0x70)))
+    secrets = [code, code[:-2], scalar(private), KEY_HASH, given, given[:-2], link_key(given)]
     with closing(sqlite3.connect(device.database)) as opened:
         held = {"hub_eui": 0x02DB000000000C4F, "suite": 2, "key_hash": KEY_HASH.hex()}
         opened.execute("INSERT INTO hub_key VALUES (1, ?)", (json.dumps(held),))
+        kept = {"install_code": given.hex(), "channels": [11], "instead_of": ""}
+        opened.execute("INSERT INTO given_code VALUES (1, ?)", (json.dumps(kept),))
         opened.execute("INSERT INTO fact VALUES ('of a newer program', 1, ?)", (json.dumps({"key": KEY_HASH.hex()}),))
         opened.execute("INSERT INTO event VALUES (NULL, 'event', 1, 0, ?, '')", (f"key is {KEY_HASH.hex().upper()}",))
         opened.commit()
     device.config.write_text(f"# old: install_code = '{'AB' * 18}'\n" + device.config.read_text())
     written = [code.hex(":"), code.hex(" ").upper(), base64.b64encode(scalar(private)).decode(), repr(code)]
-    (device.folder / "device.log").write_text("\n".join([*written, private.read_text(), KEY_HASH.hex()]))
+    (device.folder / "device.log").write_text("\n".join([*written, private.read_text(), KEY_HASH.hex(), given.hex()]))
     members = bundle(device)
     told = capsys.readouterr().out
     for name, octets in members.items():
@@ -117,7 +121,7 @@ def test_no_key_leaves_the_device_by_any_way(device: DeviceFolder, capsys: pytes
             assert line.encode() not in octets, name
     assert "AB" * 18 not in members["device.toml"].decode()
     assert "02DB000000000C4F, suite 2" in members["status.txt"].decode()
-    assert "tables hub_key: keys" in told
+    assert "tables given_code, hub_key: keys" in told
     assert "journal.db: holds key material" in told, "a secret in a log line inside keeps the whole copy here"
     assert "journal.db" not in members
 

@@ -72,6 +72,7 @@ def test_what_a_device_with_a_life_behind_it_tells(device: DeviceFolder, capsys:
         "time": "2027-01-15T08:00:00Z",
     }
     assert status["network"]["channel"] == 20
+    assert (status["network_sought"]["sight"], status["trial_failed"]["version"]) == ("absent", "0.9.0")
     assert status["last_contact"] == {"link_quality": 200, "hub_has_time": True, "time": "2027-01-15T08:00:09Z"}
     assert status["pending"] == {
         "version": "1.0.1",
@@ -101,6 +102,16 @@ def test_what_a_device_with_a_life_behind_it_tells(device: DeviceFolder, capsys:
     assert [one["what"] for one in status["events"]] == ["download starts version=1.0.1", "update confirmed"]
     assert (status["slots"]["A"]["state"], status["slots"]["B"]["state"]) == ("CONFIRMED", "WRITTEN")
     assert len(status["certificates"]) == 5
+
+
+def test_a_person_reads_where_the_network_is_and_why_a_trial_failed(
+    device: DeviceFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert device.call("status") == EXIT_OK
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "discovery no beacon of our network, 2027-01-15T08:01:00Z" in lines
+    reason = "the hub did not answer within 180 s (health.limit_s)"
+    assert f"trial failed 0.9.0: {reason}, 2027-01-15T08:00:05Z" in lines
 
 
 def test_a_sleepy_device_tells_how_it_was_told_to_poll(

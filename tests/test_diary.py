@@ -10,7 +10,8 @@ from agent.events import RadioStatus, format_eui
 from agent.update.facts import FactName
 from agent.zigbee.cbke.hub_key import HeldKey, LinkKeyFailed, LinkKeyMade
 from agent.zigbee.joining import JoinFailed, LeftNetwork
-from tests.home import HUB_EUI, Home
+from agent.zigbee.whereabouts import NetworkSought, Sight
+from tests.home import DEVICE_EUI, HUB_EUI, Home
 from tests.update_rig import UTC as STARTED_UTC
 
 
@@ -31,6 +32,21 @@ def test_the_device_notes_network_hub_and_contact() -> None:
     again = facts.read(FactName.NETWORK)
     assert again is not None
     assert again.values["by"] == "restore"
+
+
+def test_a_discovery_is_noted_until_a_hub_is_found_and_a_new_address_at_once() -> None:
+    home = Home("ppmid")
+    facts, diary = home.journal.facts, Diary(home.journal.facts)
+    diary.note(NetworkSought(Sight.ABSENT, "no beacon"), 7)
+    sought = facts.read(FactName.SOUGHT)
+    assert sought is not None
+    assert sought.values == {"sight": "absent", "detail": "no beacon"}
+    home.run(60.0)
+    assert facts.read(FactName.SOUGHT) is None
+    home.world.change_address(DEVICE_EUI, 0x4242)
+    network = facts.read(FactName.NETWORK)
+    assert network is not None
+    assert (network.values["short_address"], network.values["by"]) == ("0x4242", "the chip's own doing")
 
 
 def test_a_failed_join_is_noted_until_a_network_is_there() -> None:

@@ -192,9 +192,26 @@ def test_another_program_s_note_of_the_key(stored: Callable[[str], str], keys: i
     assert suites(home) == [SUITE_2] * keys
 
 
+def test_a_hub_that_restarts_remembers_who_has_a_key() -> None:
+    home = Home(keys="suite-2")
+    assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
+    (member,) = home.hub.members.by_eui.values()
+    short = member.short
+    home.restart_hub()
+    assert home.run_until(lambda: home.hub.network is not None, 5.0)
+    assert list(home.hub.members.by_short) == [short], "what it says is its own from the first moment"
+    assert home.run_until(lambda: len(home.logged("tunnel open")) == 2, 10.0), "without a new key of 20 s"
+    home.offer()
+    assert home.run_until(lambda: alerted(home), 600.0)
+    assert len(suites(home)) == 1
+    assert told(home, SecurityRefused) == []
+    assert home.logged("link key forgotten") == []
+
+
 def test_a_hub_that_forgot_the_key_gets_a_new_one() -> None:
     home = Home(keys="suite-2")
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
+    home.hub_memory.devices.clear()  # the folder is gone too
     home.restart_hub()
     assert home.run_until(lambda: bool(home.logged("link key forgotten")), 2 * 86_400.0)
     assert home.run_until(lambda: len(suites(home)) == 2, 600.0)

@@ -106,9 +106,9 @@ def test_a_trial_that_fails_leads_back_to_it_reports_and_another_version_is_take
     home = factory()
     home.offer()
     assert home.run_until(lambda: home.boots[-1] == str(NEW))
-    home.world.blocked.add(DEVICE_EUI)  # the radio code of the new image is broken
+    home.world.deaf.add(DEVICE_EUI)  # the radio code of the new image is broken
     assert home.run_until(lambda: home.boots[-1] == NONE)
-    home.world.blocked.discard(DEVICE_EUI)
+    home.world.deaf.discard(DEVICE_EUI)
     assert home.run_until(lambda: bool(alerts(home)))
     assert alerts(home) == [(FACTORY.version.file_version, False)]
     failed = home.rig.slot_record(Slot.A)
@@ -152,9 +152,9 @@ def test_an_hcalcs_whose_trial_fails_answers_code_3_from_the_factory_agent() -> 
     assert home.run_until(lambda: bool(told(home, ReceiptAlert)) and home.device._update.state is State.HELD)
     home.backhaul.activate_firmware(DEVICE_EUI, home.world.now)
     assert home.run_until(lambda: home.boots[-1] == str(NEW))
-    home.world.blocked.add(DEVICE_EUI)
+    home.world.deaf.add(DEVICE_EUI)
     assert home.run_until(lambda: home.boots[-1] == NONE)
-    home.world.blocked.discard(DEVICE_EUI)
+    home.world.deaf.discard(DEVICE_EUI)
     assert home.run_until(lambda: bool(told(home, ActivateFirmwareResponse)))
     (answer,) = told(home, ActivateFirmwareResponse)
     assert (answer.result.outcome, answer.result.version) == (ActivationOutcome.FAILURE, 0)  # type: ignore[union-attr]

@@ -66,9 +66,9 @@ def test_a_whole_update(kind: str, tmp_path: Path) -> None:
 
 def test_a_trial_that_hears_no_hub_goes_back_and_is_reported(kind: str, tmp_path: Path) -> None:
     home = in_trial(kind, tmp_path)
-    home.world.blocked.add(DEVICE_EUI)
+    home.world.deaf.add(DEVICE_EUI)
     assert home.run_until(lambda: home.boots[-1] == str(OLD))
-    home.world.blocked.discard(DEVICE_EUI)
+    home.world.deaf.discard(DEVICE_EUI)
     assert home.run_until(lambda: bool(alerts(home)))
     assert alerts(home) == [(OLD.file_version, False)]
     assert (started(home), committed(home)) == ([A, B, A], A)

@@ -9,6 +9,7 @@ import pytest
 from agent.events import SetPollRate
 from agent.gbcs.use_cases import ReceiptAlert
 from agent.update.states import State
+from agent.zigbee.joining import TIME_REFRESH_S
 from boards.bench.happenings import DeviceSeen
 from boards.bench.settings import ServerSettings
 from tests.home import DEVICE_EUI, HUB_EUI, Home
@@ -115,13 +116,14 @@ def test_a_slow_server_is_not_a_reason_to_write_the_chips_memory_for_every_block
     assert len(rates(home)) - before == 1
 
 
-def test_a_day_at_rest_is_a_few_seconds_of_fast_polling_an_hour() -> None:
+def test_a_day_at_rest_is_a_few_seconds_of_fast_polling_for_each_look_at_the_hubs_clock() -> None:
     home = sleepy()
     home.run(600.0)
     before = len(rates(home))
     home.run(86_400.0)
-    assert len(rates(home)) - before <= 2 * 26  # its hourly look at the hub's clock, its daily query
-    assert fast_s(home, before) < 26 * 5.0
+    spells = 86_400.0 / TIME_REFRESH_S + 2  # and the daily query
+    assert len(rates(home)) - before <= 2 * spells
+    assert fast_s(home, before) < 5.0 * spells
 
 
 @pytest.mark.parametrize(("joined", "set_later"), [("router", "end-device"), ("end-device", "router")])

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from agent.events import (
     ApsRequest,
+    Beacon,
+    DiscoverNetworks,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
@@ -37,9 +39,11 @@ from agent.zigbee.joining import (
     JoinState,
     LeftNetwork,
     NetworkUp,
+    SwapOutTried,
 )
 from agent.zigbee.peer import OutgoingZcl
 from agent.zigbee.time_cluster import HubClock
+from agent.zigbee.whereabouts import CHANNELS, NetworkSought
 from agent.zigbee.zcl import ZclFrame
 
 EUI, HUB, OTHER_HUB = 0x0011223344556677, 0xAABBCCDDEEFF0011, 0xAABBCCDDEEFF0012
@@ -58,6 +62,7 @@ class Lab:
         request = JoinNetwork(bytes(18), (15,))
         self.joining = Joining(request, 0x0109, LogicalType.ROUTER, HubClock(), HubKey(machine, held))
         self.last = 0
+        self.matches: list[int] = []  # sequence numbers of the Match_Desc_req so far
         self.key_frames: list[KeyFrame] = []
 
     def asked(self, result: RadioResult | None = OK) -> list[zdo.ZdoCommand | RadioRequest | str | None]:
@@ -68,10 +73,13 @@ class Lab:
             if isinstance(request, OutgoingZcl):
                 requests.append(self._name(request))
             elif isinstance(request, ApsRequest):
-                requests.append(zdo.unpack(request.cluster, request.payload)[1])
+                sequence, command = zdo.unpack(request.cluster, request.payload)
+                requests.append(command)
+                if isinstance(command, zdo.MatchDescReq):
+                    self.matches.append(sequence)
             else:
                 requests.append(request)
-            commissioning = isinstance(request, RestoreNetwork | JoinNetwork | LeaveNetwork)
+            commissioning = isinstance(request, RestoreNetwork | JoinNetwork | LeaveNetwork | DiscoverNetworks)
             if result is not None and not commissioning:
                 self.joining.request_done(handle, result, self.now)
         return requests
@@ -101,8 +109,10 @@ class Lab:
         self.joining.handle_timer(self.now)
         return passed
 
-    def zdo(self, command: zdo.ZdoCommand) -> None:
-        self.joining.receive_zdo(command, 0, self.now)
+    def zdo(self, command: zdo.ZdoCommand, sequence: int | None = None) -> None:
+        """To the last Match_Desc_req, unless told otherwise."""
+        last = self.matches[-1] if self.matches else 0
+        self.joining.receive_zdo(last if sequence is None else sequence, command, 0, self.now)
 
     def hub_says(self, command: int, payload: bytes, source: int = 0, *, to_client: bool = True) -> bool:
         frame = ZclFrame(Cluster.KEY_ESTABLISHMENT, command, payload, 1, to_client=to_client)
@@ -203,6 +213,70 @@ def test_another_hub_needs_another_key() -> None:
     assert lab.asked() == [zdo.IeeeAddrReq(0), zdo.MatchDescReq(0, 0x0109, (0x0800,), ())]
 
 
+def test_the_endpoint_of_one_cluster_is_not_taken_for_that_of_another() -> None:
+    lab = Lab().agreeing()
+    for _ in range(3):
+        lab.asked()
+        lab.exchange()
+    lab.asked()  # the chip takes the key
+    assert lab.asked()[-1] == zdo.MatchDescReq(0, 0x0109, (Cluster.OTA,), ())
+    # the network brings a second copy of the answer about Key Establishment
+    lab.zdo(zdo.MatchDescRsp(0, 0, (8,)), sequence=lab.matches[0])
+    assert lab.joining.state is JoinState.SEARCHING
+    lab.zdo(zdo.MatchDescRsp(0, 0, (9,)))
+    assert lab.joining.hub is not None
+    assert lab.joining.hub.endpoint == 9
+
+
+def silent(lab: Lab, *, permits_joining: bool) -> None:
+    """Two searches without an answer, then a discovery that hears the hub's own beacon where the network is."""
+    lab.asked()
+    lab.next()
+    lab.asked()
+    lab.next()
+    assert lab.asked() == [DiscoverNetworks(tuple(range(11, 27)))]
+    lab.events()
+    beacon = Beacon(15, 0xABCD, 0x99, 0, permits_joining, 200)
+    lab.done(RadioResult(RadioStatus.OK, beacons=(beacon,)))
+
+
+SWAPPED = JoinNetwork(b"", (15,), LogicalType.ROUTER, 0x99, bytes(16))
+
+
+def test_a_network_that_is_heard_open_and_silent_is_joined_by_the_hash_of_the_key() -> None:
+    lab = Lab(HELD).searching()
+    silent(lab, permits_joining=True)
+    assert lab.asked() == [SWAPPED]
+    assert bytes(16).hex() not in repr(SWAPPED), "it is a key"
+    sought, tried = lab.events()
+    assert isinstance(sought, NetworkSought)
+    assert tried == SwapOutTried("channel 15, PAN 0xABCD")
+    lab.done(RadioResult(RadioStatus.OK, NETWORK))
+    assert LinkKeyForgotten("Trust Center swap-out") in lab.events()
+    assert not lab.joining.key_held
+
+
+def test_what_does_not_take_the_hash_is_tried_by_install_code_and_hash_in_turn() -> None:
+    lab = Lab(HELD).searching()
+    silent(lab, permits_joining=True)
+    asked = []
+    for _ in range(4):
+        asked += lab.asked()
+        lab.done(RadioResult(RadioStatus.KEY_EXCHANGE_FAILED))
+        lab.next()
+        assert lab.asked() == [RestoreNetwork()]
+        lab.done(RadioResult(RadioStatus.NO_NETWORK))
+    code = JoinNetwork(bytes(18), (15,))
+    assert asked == [SWAPPED, code, SWAPPED, code]
+
+
+@pytest.mark.parametrize(("held", "permits"), [(HELD, False), (None, True)])
+def test_a_closed_network_and_a_device_without_a_key_have_no_swap_out(held: HeldKey | None, permits: bool) -> None:
+    lab = Lab(held).searching()
+    silent(lab, permits_joining=permits)
+    assert lab.asked() == [RestoreNetwork()]
+
+
 def test_joining_anew_forgets_the_key() -> None:
     lab = Lab(HELD).searching(joined=True)
     assert LinkKeyForgotten("joined anew") in lab.events()
@@ -238,14 +312,23 @@ def test_after_an_unknown_issuer_the_device_leaves_for_an_hour() -> None:
 
 
 def test_the_hubs_silence_is_retried_ever_more_rarely() -> None:
+    """Its chip answers; it may be elsewhere all the same, so that every second time the network is looked for."""
     lab = Lab().keying()
     pauses = []
-    for _ in range(13):
+    for number in range(13):
         lab.next()  # no answer to the read
         (failed,) = lab.events()
         assert isinstance(failed, LinkKeyFailed)
         pauses.append(failed.retry_s)
         lab.next()
+        if number % 2:
+            assert lab.asked() == [DiscoverNetworks(CHANNELS)]
+            lab.done(RadioResult(RadioStatus.OK))
+            assert lab.asked() == [RestoreNetwork()]
+            lab.done(RadioResult(RadioStatus.OK, NETWORK))
+            lab.asked()
+            lab.zdo(zdo.MatchDescRsp(0, 0, (8,)))
+            assert [type(event) for event in lab.events()] == [NetworkSought]
         assert lab.asked() == ["read suites"]
     assert pauses[:3] == [5, 10, 20]
     assert pauses[-1] == 3_600
@@ -337,6 +420,8 @@ STEPS: st.SearchStrategy[Callable[[Lab], object]] = st.one_of(
     st.just(lambda lab: lab.joining.key_rejected("no", lab.now)),
     st.builds(lambda status: lambda lab: lab.joining.secured_sent(status, lab.now), st.sampled_from(RadioStatus)),
     st.just(lambda lab: lab.joining.start(lab.now)),
+    st.just(lambda lab: lab.joining.join(JoinNetwork(bytes(18), (11,)), lab.now)),
+    st.just(lambda lab: lab.joining.leave("told to", lab.now)),
     st.just(lambda lab: lab.joining.network_lost("lost", lab.now)),
     st.just(lambda lab: lab.joining.radio_lost("lost", lab.now)),
     st.just(lambda lab: lab.next() if lab.joining.next_deadline() is not None else None),

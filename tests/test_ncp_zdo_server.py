@@ -15,6 +15,7 @@ from boards.virtual.stack.interface import LogicalType, Neighbour
 
 EUI, SHORT = 0x00124B0011223344, 0x5A5A
 ENDPOINT = Endpoint(1, 0x0109, 0x0502, 1, (0x0000, 0x0704), (0x0019, 0x000A))
+CHILD = 0x0202020202020202
 
 
 @dataclass
@@ -38,6 +39,10 @@ class FakeHost:
 
     def leave_soon(self, rejoin: bool) -> None:
         self.done.append(("leave", rejoin))
+
+    def remove_child(self, eui: int, rejoin: bool) -> bool:
+        self.done.append((f"remove {eui:X}", rejoin))
+        return eui == CHILD
 
     def energy_scan(self, channels: tuple[int, ...]) -> dict[int, int]:
         return {channel: channel for channel in channels}
@@ -128,8 +133,10 @@ def test_management() -> None:
     assert ask(host, 0x0036, b"\x3c\x01") == b"\x00"
     assert ask(host, 0x0036, b"\x00\x01", broadcast=True) is None
     assert ask(host, 0x0034, bytes(8) + b"\x80") == b"\x00"
-    assert ask(host, 0x0034, b"\x01" * 8 + b"\x00") == b"\x84"
-    assert host.done == [("permit", 60), ("permit", 0), ("leave", True)]
+    assert ask(host, 0x0034, b"\x01" * 8 + b"\x00") == b"\x81", "no child of ours"
+    assert ask(host, 0x0034, CHILD.to_bytes(8, "little") + b"\x80") == b"\x00"
+    assert host.done[:3] == [("permit", 60), ("permit", 0), ("leave", True)]
+    assert host.done[3:] == [("remove 101010101010101", False), ("remove 202020202020202", True)]
     scanned = ask(host, 0x0038, zt.Channels.ALL_CHANNELS.serialize() + b"\x04\x01")
     assert scanned is not None
     assert scanned[-17:] == bytes((16, *range(11, 27)))

@@ -87,10 +87,10 @@ def test_a_rollback_leaves_the_load_on(home: HomeWithRelay) -> None:
     home.hold()
     home.backhaul.activate_firmware(DEVICE_EUI, home.world.now)
     assert home.run_until(lambda: home.boots[-1] == str(NEW))
-    home.world.blocked.add(DEVICE_EUI)  # the new program never hears the hub
+    home.world.deaf.add(DEVICE_EUI)  # the new program never hears the hub
     assert home.run_until(lambda: home.boots[-1] == str(OLD))
     assert home.rig.slot_state(Slot.B) is SlotState.BAD
-    home.world.blocked.clear()
+    home.world.deaf.clear()
     assert home.run_until(lambda: bool(outcomes(home, ActivateFirmwareResponse)))
     assert outcomes(home, ActivateFirmwareResponse) != [ActivationOutcome.SUCCESS]
     assert home.boots == [str(OLD), str(NEW), str(OLD)]

@@ -16,6 +16,7 @@ from agent.events import RadioEvent, RadioLost, RadioRequest, RadioResult, Radio
 from agent.notify import Pulse, ServiceManager
 from agent.runtime import Runtime
 from agent.shell import Driver
+from agent.telling import News
 from agent.update.states import State
 from boards.raspberry_pi.led import Light
 
@@ -118,7 +119,7 @@ class FakeDevice:
 
 def running(device: FakeDevice, manager: ServiceManager) -> Runtime:
     """A runtime whose driver is never started."""
-    return Runtime(device, None, Path("/nowhere/control"), None, manager)  # type: ignore[arg-type]
+    return Runtime(device, None, Path("/nowhere/control"), None, News(lambda *_: None), manager)  # type: ignore[arg-type]
 
 
 def test_ready_once_then_signs_of_life_then_the_end() -> None:

@@ -78,7 +78,7 @@ def answered(path: Path, *lines: bytes | str) -> list[object]:
     """What the device answers to lines of octets, or to commands."""
     asked: list[str] = []
 
-    def answer(command: str) -> Fields:
+    def answer(command: str, _values: Fields) -> Fields:
         asked.append(command)
         return {"number": len(asked), "command": command}
 
@@ -120,7 +120,7 @@ def test_nobody_listens(path: Path) -> None:
 
 
 def test_an_error_of_the_device_is_the_callers(path: Path) -> None:
-    def answer(command: str) -> Fields:
+    def answer(command: str, _values: Fields) -> Fields:
         if command == "full":
             raise StorageError("disk full")
         return {"error": f"no command {command!r}"}

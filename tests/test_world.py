@@ -119,6 +119,7 @@ def test_leaving_and_joining_anew_forget_the_key() -> None:
     lab.ask(lab.hub, SetLinkKey(DEVICE, 1, KEY))
     assert lab.send(secured=True) is RadioStatus.OK
     lab.ask(lab.device, LeaveNetwork())
+    lab.ask(lab.hub, PermitInstallCode(DEVICE, CODE))
     lab.ask(lab.device, JoinNetwork(CODE, (20,)))
     assert lab.send(secured=True) is RadioStatus.NOT_ACKNOWLEDGED
 

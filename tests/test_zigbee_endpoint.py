@@ -50,6 +50,7 @@ class Lab:
 
     def __init__(self, options: EndpointOptions | None = None, profile: int = 0x0109) -> None:
         self.now = 100.0
+        self.asked = 9  # sequence number of the last Match_Desc_req
         clock = HubClock()
         self.device = DeviceEndpoint(
             describe_endpoint("ppmid", 1, profile),
@@ -67,6 +68,8 @@ class Lab:
         requests = []
         for handle, request in self.node.radio_requests(self.now):
             requests.append(request)
+            if isinstance(request, ApsRequest) and request.cluster == zdo.MatchDescReq.CLUSTER:
+                self.asked = request.payload[0]
             if isinstance(request, RestoreNetwork):
                 result = RadioResult(RadioStatus.OK, NETWORK)
             self.node.radio_done(handle, result, self.now)
@@ -107,7 +110,9 @@ class Lab:
         return zcl.ReadAttributesResponse.decode(frame.payload).values()
 
     def zdo(self, command: zdo.ZdoCommand, source: int = 0) -> None:
-        self.node.receive(ApsIndication(source, 0, 0, command.CLUSTER, zdo.pack(9, command)), self.now)
+        """An answer bears the sequence number of the last Match_Desc_req."""
+        payload = zdo.pack(self.asked, command)
+        self.node.receive(ApsIndication(source, 0, 0, command.CLUSTER, payload), self.now)
 
     def events(self) -> list[EndpointEvent]:
         events = []
@@ -117,7 +122,8 @@ class Lab:
 
     def online(self) -> Lab:
         self.node.start(self.now)
-        self.requests()
+        self.requests()  # restore
+        self.requests()  # discovery
         self.zdo(zdo.IeeeAddrRsp(0, HUB_EUI, 0))
         self.zdo(zdo.MatchDescRsp(0, 0, (1,)))
         self.requests()
@@ -322,7 +328,7 @@ class TestZdo:
         lab.zdo(request_)
         requests = [request for request in lab.requests() if isinstance(request, ApsRequest)]
         assert [(request.cluster, request.payload) for request in requests] == (
-            [] if answer is None else [(answer.CLUSTER, zdo.pack(9, answer))]
+            [] if answer is None else [(answer.CLUSTER, zdo.pack(lab.asked, answer))]
         )
 
     def test_node_descriptor(self) -> None:

@@ -30,6 +30,7 @@ from agent.update.database import Connection, Database, explain, renew
 from agent.update.firmware_slots import FirmwareSlots
 from agent.update.journal import Journal, OutboxRow, Record
 from agent.update.machine import UpdateMachine
+from agent.update.trial import SelfTest, TrialLimits
 from boards.virtual.disk import Disk, MediumFault
 from boards.virtual.disk.files import DiskFiles
 from boards.virtual.disk.sqlite import DiskConnection
@@ -88,6 +89,7 @@ class Rig:
     disk: Disk = field(default_factory=Disk)
     on_disk: bool = False
     boot_number: int = 0
+    self_tests: tuple[SelfTest, ...] = ()
 
     def __post_init__(self) -> None:
         self.files = DiskFiles(self.disk, "data")
@@ -160,6 +162,7 @@ class Rig:
         self.machine = UpdateMachine(
             self.journal, slots, Posted(self.journal), self.running, self._policy(), random.Random(1)
         )
+        self.machine.self_tests = self.self_tests
         self.commands = []
         self.machine.start(now)
         self.collect()
@@ -182,8 +185,7 @@ class Rig:
             requirements=requirements,
             checkpoint_octets=4096,
             by_command_only=self.by_command_only,
-            minimum_uptime_s=5.0,
-            trial_limit_s=180.0,
+            trial=TrialLimits(minimum_uptime_s=5.0, limit_s=180.0, max_silence_s=21_600.0),
         )
 
     def collect(self) -> None:

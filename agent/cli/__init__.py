@@ -27,6 +27,8 @@ GROUPS: dict[str, tuple[str, str]] = {
     "provision": ("agent.cli.provision", "Give a new device its first firmware."),
     "status": ("agent.cli.status", "Everything that is known of a device: network, firmware, update, counters, logs."),
     "events": ("agent.cli.events", "The event and security logs of a device."),
+    "join": ("agent.cli.join", "Let the device join a network, and say step by step what happens."),
+    "leave": ("agent.cli.leave", "Let the device leave its network."),
     "update": ("agent.cli.update", "Drop a transfer or a pending image."),
     "support-bundle": ("agent.cli.support_bundle", "One redacted archive for a report."),
     "factory-reset": ("agent.cli.factory_reset", "Forget the network, the journal or everything."),

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from agent import logs
 from agent.cli.engineer.resetting import KEPT, SCOPES, reset
 from agent.errors import EXIT_OK, EXIT_REFUSED
 from agent.settings import load_device
@@ -21,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say what goes, and with --yes let it go."""
+    logs.configure_quiet()
     scope = SCOPES[args.scope]
     load_device(args.config)  # a wrong file is told before anybody says --yes to it
     done = reset(args.config, scope) if args.yes else None

@@ -14,6 +14,8 @@ from boards.bench.history import Event
 from boards.bench.requests_in import read_duis, store_image
 from boards.bench.settings import load_hub
 
+NETWORK_REQUESTS = ("remove-device", "permit-device")  # the hub's own business: nothing to follow
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``head-end``."""
@@ -35,6 +37,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_activate(activate)
     duis = commands.add_parser("duis", help="the service request of a DUIS request file")
     duis.add_argument("file", type=Path, metavar="XML")
+    remove = commands.add_parser("remove-device", help="tell a device to leave the network (Mgmt_Leave_req)")
+    remove.add_argument("--rejoin", action="store_true", help="and to come back at once")
+    remove.add_argument("--keep-out", action="store_true", help="and do not let it in again until permit-device")
+    permit = commands.add_parser("permit-device", help="let a device join anew by its install code")
+    for command in (remove, permit):
+        command.add_argument("--device", action="append", required=True, metavar="EUI", help="once for each device")
+    move = commands.add_parser("move-network", help="the hub goes on elsewhere, same extended PAN id: who follows it?")
+    move.add_argument("--channel", type=int, required=True, metavar="N", help="11 to 26")
+    move.add_argument("--pan-id", type=_number, metavar="HEX", help="such as 0x1234; default: as it is")
     commands.add_parser("status", help="network, devices, transfers and images of the hub")
     for command in commands.choices.values():  # also behind the request, where one looks for it
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -47,6 +58,13 @@ def run(args: argparse.Namespace) -> int:
         if args.request == "status":
             print(json.dumps(client.ask("status"), indent=None if args.json else 2))
             return EXIT_OK
+        if args.request in NETWORK_REQUESTS:
+            flags = {name: getattr(args, name, False) for name in ("rejoin", "keep_out")}
+            done = client.ask(args.request, devices=args.device, **flags)
+            print(json.dumps(done) if args.json else f"{args.request}: {', '.join(args.device)}")
+            return EXIT_OK
+        if args.request == "move-network":
+            return _move_network(client, args)
         command, values = _from_duis(client, args) if args.request == "duis" else _from_options(args)
         answer = client.ask(command, **values)
         if args.no_wait:
@@ -65,6 +83,19 @@ def _configure_activate(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--cancel", action="store_const", const="cancel", dest="at", help="take a dated one back")
     parser.add_argument("--hash", metavar="HEX", help="Manufacturer Image Hash; default: of what was distributed last")
     parser.add_argument("--accepted", action="store_true", help="with --at: end when accepted, not when it is done")
+
+
+def _move_network(client: HubClient, args: argparse.Namespace) -> int:
+    """Until the hub's network is up again; the devices follow in their own time."""
+    mark = client.ask("move-network", channel=args.channel, pan_id=args.pan_id)["mark"]
+    up = None if args.no_wait else client.wait({"event": "network-up"}, int(str(mark)), args.timeout)
+    event: Event = up[1] if up else {"text": f"asked: move-network to channel {args.channel}"}
+    print(json.dumps(event) if args.json else event["text"])
+    return EXIT_OK if up or args.no_wait else EXIT_REFUSED
+
+
+def _number(text: str) -> int:
+    return int(text, 0)
 
 
 def _from_options(args: argparse.Namespace) -> tuple[str, Event]:

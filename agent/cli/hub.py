@@ -26,16 +26,22 @@ PERCENT_SHOWN = 10  # a person sees every tenth percent of a transfer; --json ha
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``hub``."""
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="hub.toml")
+    parser.add_argument(
+        "--restore",
+        type=Path,
+        metavar="FILE",
+        help="take another hub's place by a copy of its network.json: its devices come back with hashed keys",
+    )
     parser.add_argument("--json", action="store_true", help="print what happens as one JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     logs.configure()
-    return asyncio.run(_serve(load_hub(args.config), args.json))
+    return asyncio.run(_serve(load_hub(args.config), args.json, args.restore))
 
 
-async def _serve(settings: HubSettings, as_json: bool) -> int:
+async def _serve(settings: HubSettings, as_json: bool, restore: Path | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -44,7 +50,8 @@ async def _serve(settings: HubSettings, as_json: bool) -> int:
     inputs, outputs = tuple(map(int, INPUT_CLUSTERS)), tuple(map(int, OUTPUT_CLUSTERS))
     device = int(DeviceId.ENERGY_SERVICE_INTERFACE)
     port = ZnpRadio(radio.path, radio.endpoint, radio.profile, device, inputs, outputs, baudrate=radio.baudrate)
-    await HubRuntime(settings, port, _print_json if as_json else _print_line).run(stop)
+    show = _print_json if as_json else _print_line
+    await HubRuntime(settings, port, show, restore=restore).run(stop)
     return EXIT_OK
 
 

@@ -7,12 +7,11 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.cli import keys_x509
-from agent.errors import EXIT_OK, FormatError, SettingsError, StorageError
+from agent.cli import keys_x509, keys_zigbee
+from agent.errors import EXIT_OK, FormatError, SettingsError
 from agent.events import format_eui
 from agent.zigbee.cbke.install_code import add_crc, link_key, parse_install_code
-from agent.zigbee.cbke.key_files import read_set, read_sets
-from flash.identity import DEFAULT_DEVICE, Identities, new_hub, new_identities, write_certificate_set
+from flash.identity import DEFAULT_DEVICE, Identities, new_hub, new_identities
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keys_x509.configure_import(x509)
     x509.set_defaults(act=keys_x509.run_import)
     _configure_hub(commands.add_parser("hub", help="make a Communications Hub's keys, for the EUI of its radio"))
-    _configure_import(
-        commands.add_parser(
-            "import-zigbee", help="take in a certificate set for key establishment, as a CA delivers it"
-        )
-    )
+    keys_zigbee.configure(commands)
     _configure_link_key(commands.add_parser("link-key", help="print the link key of an install code, checking its CRC"))
 
 
@@ -52,16 +47,6 @@ def _configure_hub(parser: argparse.ArgumentParser) -> None:
         "--hub", type=keys_x509.parse_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio"
     )
     parser.set_defaults(act=_hub)
-
-
-def _configure_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keys", type=Path, required=True, metavar="DIR", help="storage.keys of the device.toml")
-    parser.add_argument(
-        "--device", type=keys_x509.parse_eui, required=True, metavar="EUI", help="16 hex digits: that of its radio"
-    )
-    parser.add_argument("--replace", action="store_true", help="put them over those that are there")
-    parser.add_argument("file", type=Path, nargs="+", metavar="FILE", help="lines such as Device Private Key: HEX")
-    parser.set_defaults(act=_import)
 
 
 def _configure_link_key(parser: argparse.ArgumentParser) -> None:
@@ -79,20 +64,6 @@ def _hub(args: argparse.Namespace) -> int:
     new_hub(args.directory, args.hub, datetime.now(UTC))
     print(f"Hub {format_eui(args.hub)}: for a laboratory only.")
     print(f"  {args.directory / 'head-end'}\n      stays with the bench: keys of its hub.toml")
-    return EXIT_OK
-
-
-def _import(args: argparse.Namespace) -> int:
-    """Everything is checked before anything is written."""
-    found = {}
-    for path in args.file:
-        for suite in read_sets(path):
-            found[suite] = read_set(path, args.device, suite)
-        if not found:
-            raise StorageError(f"{path}: holds no certificate set; it has lines such as Device Private Key: HEX")
-    for suite, made in sorted(found.items()):
-        path = write_certificate_set(args.keys, args.device, made, replace=args.replace)
-        print(f"{path}: suite {suite}, issued by {format_eui(made.certificate.issuer)}")
     return EXIT_OK
 
 

@@ -10,6 +10,7 @@ from agent.image.verdict import Requirements
 from agent.image.version import Version
 from agent.update.journal import Record
 from agent.update.staging import SlotSink, SupplierCheck
+from agent.update.trial import TrialLimits
 
 # --- commands to the owner --------------------------------------------------------------------------------------------
 
@@ -73,6 +74,7 @@ class SlotFacts:
     confirmed: bool
     reason: str  # why it is bad, in words
     not_judged: bool = False  # for power or a medium: the image is not to blame
+    unhealthy: bool = False  # its own program said so; the journal may know more
 
 
 class Slots(Protocol):
@@ -147,6 +149,5 @@ class Policy:
     requirements: Requirements
     checkpoint_octets: int
     by_command_only: bool  # an HCALCS: only a signed CS06 activates
-    minimum_uptime_s: float
-    trial_limit_s: float
+    trial: TrialLimits
     supplier_check: SupplierCheck | None = None

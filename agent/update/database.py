@@ -53,6 +53,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE hub_key (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
     """,
+    """
+    CREATE TABLE given_code (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL) STRICT;
+    """,
 )
 
 

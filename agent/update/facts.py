@@ -28,6 +28,9 @@ class FactName(StrEnum):
     HUB_LOST = "hub_lost"  # reason; gone once a hub was found
     CONTACT = "contact"  # link_quality (0 to 255), hub_has_time: the hub's last answer
     FAILED_VERSION = "failed_version"  # see agent.update.failed_version; gone once another version is fetched
+    SOUGHT = "sought"  # sight, detail: the last network discovery; gone once a hub was found
+    SELF_TESTED = "self_tested"  # when the last trial tried its journal
+    TRIAL_FAILED = "trial_failed"  # update_id, version, reason: the last trial whose own program gave it up
     LINK_KEY_FAILED = "link_key_failed"  # reason, detail, retry_s; gone once there is a key. Never a key
     POLLING = "polling"  # polling, period_s, fast_s, or refused: how a sleepy end device was told to poll
 

@@ -71,7 +71,8 @@ class FirmwareSlots:
             record.state is SlotState.BAD,
             record.state is SlotState.CONFIRMED,
             record.reason.name.lower(),
-            record.reason in NOT_JUDGED,
+            not_judged=record.reason in NOT_JUDGED,
+            unhealthy=record.reason is EndReason.UNHEALTHY,
         )
 
     def holds(self, slot: str, image_hash: bytes) -> bool:

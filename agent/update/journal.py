@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from agent.errors import StorageError
 from agent.image.version import Version
 from agent.update.database import Database
 from agent.update.facts import FactName, Facts
@@ -185,6 +186,24 @@ class Journal:
         """Another one is fetched, or the engineer wants it tried again."""
         self.facts.forget(FactName.FAILED_VERSION)
 
+    def note_trial_failure(self, update_id: str, version: Version, reason: str) -> None:
+        """For the program that takes over: why this one gave its trial up. Left out where the medium takes nothing."""
+        utc = self._wall_clock()
+        self.facts.note(FactName.TRIAL_FAILED, utc, update_id=update_id, version=str(version), reason=reason)
+
+    def trial_failure(self, update_id: str) -> str:
+        """Why the trial of this update was given up, empty where nobody noted it."""
+        fact = self.facts.read(FactName.TRIAL_FAILED)
+        return str(fact.values.get("reason")) if fact and fact.values.get("update_id") == update_id else ""
+
+    def prove_writable(self) -> None:
+        """Write and read back. Raises StorageError."""
+        utc = int(self._wall_clock())
+        self.facts.record(FactName.SELF_TESTED, utc)
+        fact = self.facts.read(FactName.SELF_TESTED)
+        if fact is None or fact.utc != utc:
+            raise StorageError("the journal does not keep what is written to it; check the medium")
+
     # --- reports ----------------------------------------------------------------------------------------------------
 
     def post(self, row: OutboxRow) -> None:
@@ -252,6 +271,17 @@ class Journal:
     def set_hub_key(self, state: str) -> None:
         """Remember it across a restart (never the key itself); empty forgets it."""
         self._database.execute("INSERT OR REPLACE INTO hub_key (id, state) VALUES (1, ?)", state)
+
+    def given_code(self) -> str:
+        """The install code that ``han-agent join`` was given (``agent.install_codes``); empty when none was."""
+        if not self._database.has_table("given_code"):  # of an older program, opened for reading only
+            return ""
+        row = self._database.row("SELECT state FROM given_code WHERE id = 1")
+        return row[0] if row else ""
+
+    def set_given_code(self, state: str) -> None:
+        """Remember it across restarts and factory resets. It is a secret: this table leaves the device with nobody."""
+        self._database.execute("INSERT OR REPLACE INTO given_code (id, state) VALUES (1, ?)", state)
 
     # --- logs -------------------------------------------------------------------------------------------------------
 

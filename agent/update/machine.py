@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from agent.errors import FormatError, StorageError, StorageRefusedError
@@ -34,6 +34,7 @@ from agent.update.failed_version import FailedVersion
 from agent.update.journal import Journal, LoggedEvent
 from agent.update.staging import Checkpoint, SlotSink, Staging
 from agent.update.states import PENDING, State
+from agent.update.trial import HealthClock, SelfTest
 
 FIRMWARE_VERSION_CHANGED = 0x8F43
 IMAGE_VERIFICATION_FAILED = 0x8F1B
@@ -61,10 +62,10 @@ class UpdateMachine:
         self._running = running
         self._policy = policy
         self._rng = rng
+        self.self_tests: Sequence[SelfTest] = ()  # of a trial; the owner's to set before ``start``
         self._commands: deque[Command] = deque()
         self._staging: Staging | None = None
-        self._trial_started: float | None = None
-        self._contact = False
+        self._health: HealthClock | None = None  # of the trial that runs
         self._failure = ""  # a reverted activation whose report waits for the hub's time
         self._not_judged = False  # and no other reason
         self._restarting = False
@@ -106,10 +107,7 @@ class UpdateMachine:
         """When ``handle_timer`` is next needed."""
         if self._restarting:
             return None
-        if self._trial_started is not None:
-            limit = self._trial_started + self._policy.trial_limit_s
-            return self._trial_started + self._policy.minimum_uptime_s if self._contact else limit
-        return self._activate_at
+        return self._activate_at if self._health is None else self._health.next_deadline()
 
     # --- the first act after a start: confirm, revert or resume -------------------------------------------------------
 
@@ -140,7 +138,7 @@ class UpdateMachine:
             if self._running.trial:
                 self._slots.report_running()
                 self._move(State.TRIAL)
-                self._trial_started = now
+                self._health = HealthClock(self._policy.trial, self.self_tests, now)
                 self._note("trial started", slot=record.slot, version=str(self._running.version))
             else:
                 # Power fell after the confirm: its mark is put right now, its report follows with the hub's time.
@@ -149,7 +147,9 @@ class UpdateMachine:
             return
         facts = self._slots.facts(record.slot)
         if facts.bad:
-            self._failure, self._not_judged = facts.reason, facts.not_judged
+            detail = self._journal.trial_failure(record.update_id) if facts.unhealthy else ""
+            self._failure = f"{facts.reason}: {detail}" if detail else facts.reason
+            self._not_judged = facts.not_judged
         elif record.state is State.ACTIVATING and self._is_held():
             self._arm()  # power fell between the decision and the arming
         else:
@@ -416,7 +416,8 @@ class UpdateMachine:
 
         ``clock_known`` False: the hub has none, ``utc`` is our own clock's. It dates a report, and activates nothing.
         """
-        self._contact = True
+        if self._health is not None:
+            self._health.hub_answered(now)
         if self._failure:
             self._report(success=False, utc=utc)
         elif self._owes_report:
@@ -430,25 +431,41 @@ class UpdateMachine:
         """A trial's time, or the time to activate."""
         if self._restarting:
             return
-        if self._trial_started is not None:
-            self._watch_trial(now, self._trial_started)
+        if self._health is not None:
+            self._watch_trial(self._health, now)
         elif self._activate_at is not None and self._activate_at <= now and self.state in PENDING:
             self._activate("its time has come")
 
-    def _watch_trial(self, now: float, started: float) -> None:
-        # The same sums as in ``next_deadline``: a difference may round below the limit at the very deadline.
-        if self._contact and now >= started + self._policy.minimum_uptime_s:
+    def hub_sought(self, *, is_off: bool, now: float) -> None:
+        """What a network discovery showed; a failed one, and a lost radio, show nothing: ``is_off`` False."""
+        health = self._health
+        if health is None or health.stands_still == is_off:
+            return
+        (health.hub_is_off if is_off else health.hub_may_answer)(now)
+        if health.stands_still == is_off:
+            self._note("trial waits for the hub" if is_off else "trial goes on", seconds_left=self._seconds_left(now))
+
+    def _seconds_left(self, now: float) -> int:
+        return 0 if self._health is None else int(self._health.next_deadline() - now)
+
+    def _watch_trial(self, health: HealthClock, now: float) -> None:
+        before = health.last_failure
+        if health.handle_timer(now):
             self._confirm(now)
-        elif not self._contact and now >= started + self._policy.trial_limit_s:
-            self._trial_started = None
-            self._note("trial failed", reason="the hub did not answer in time", limit_s=self._policy.trial_limit_s)
+            return
+        if health.last_failure not in ("", before):
+            self._note("self-test failed", reason=health.last_failure)
+        if reason := health.failure(now):
+            self._health = None
+            self._note("trial failed", reason=reason)
+            self._journal.note_trial_failure(self.record.update_id, self._running.version, reason)
             self._slots.give_up()
             self._restart("the trial failed")
 
     def _confirm(self, now: float) -> None:
         """Commit first, then report: a report that cannot be delivered never undoes a good update."""
         self._slots.confirm()
-        self._trial_started = None
+        self._health = None
         self._report(success=True, utc=int(now + self._utc_minus_now))
 
     def _report(self, *, success: bool, utc: int) -> None:
@@ -458,9 +475,11 @@ class UpdateMachine:
             if not success:
                 self._remember_failure(utc)
             self._move(State.IDLE, **NOTHING_STORED)
-        event = "update confirmed" if success else "update reverted"
-        reason = {} if success else {"reason": self._failure}
-        self._note(event, FIRMWARE_VERSION_CHANGED if success else 0, version=str(self._running.version), **reason)
+        version = str(self._running.version)
+        if success:
+            self._note("update confirmed", FIRMWARE_VERSION_CHANGED, version=version)
+        else:
+            self._note("update reverted", 0, version=version, reason=self._failure)
         self._failure = ""
         self._owes_report = False
 

@@ -18,7 +18,9 @@ from agent.events import (
     COORDINATOR,
     ApsIndication,
     ApsRequest,
+    DeviceLeft,
     LogicalType,
+    NetworkChanged,
     NetworkLost,
     RadioEvent,
     RadioLost,
@@ -33,7 +35,7 @@ from agent.zigbee.foundation import DefaultResponse, ReadAttributesResponse, Typ
 from agent.zigbee.joining import HubFound, HubLost, JoinEvent, Joining, NetworkUp
 from agent.zigbee.ota_attributes import read_attributes
 from agent.zigbee.ota_client import OtaClient
-from agent.zigbee.ota_events import OtaEvent
+from agent.zigbee.ota_events import SERVER_SILENT, OtaEvent, TransferPaused
 from agent.zigbee.peer import OutgoingZcl, Peer
 from agent.zigbee.polling import Polling, PollRateChanged, PollRateRefused, PollRates
 from agent.zigbee.servers import REVISION_1, BasicInfo, Identify, answer_foundation
@@ -126,8 +128,12 @@ class DeviceEndpoint:
             self._note_polling(self.polling, event, now)
         if isinstance(event, NetworkLost):
             self.joining.network_lost(event.reason, now)
+        elif isinstance(event, NetworkChanged):
+            self.joining.network_changed(event.network, now)
         elif isinstance(event, RadioLost):
             self._radio_lost(event, now)
+        elif isinstance(event, DeviceLeft):
+            pass  # the coordinator's business
         elif event.destination_endpoint == 0:
             self._receive_zdo(event, now)
         else:
@@ -189,7 +195,7 @@ class DeviceEndpoint:
             return self._drop(indication, str(error))
         if command is None:
             return None
-        self.joining.receive_zdo(command, indication.source, now)
+        self.joining.receive_zdo(sequence, command, indication.source, now)
         network = self.joining.network
         if self._options.answers_zdo and network is not None:
             answer = answer_zdo(command, network, self.description)
@@ -346,6 +352,8 @@ class DeviceEndpoint:
             self._collect_polling(self.polling)
         for next_event in (self.ota.next_event, self.tunnel.next_event):
             while (said := next_event()) is not None:
+                if isinstance(said, TransferPaused) and said.reason == SERVER_SILENT:
+                    self.joining.doubt(now)
                 self._events.append(said)
 
     def _network_up(self, found: LogicalType, now: float) -> None:
@@ -396,13 +404,15 @@ class DeviceEndpoint:
     def _put(self, request: RadioRequest, done: Done) -> None:
         handle = self._next_handle
         self._next_handle += 1
-        if isinstance(request, ApsRequest) and request.aps_security and request.destination == COORDINATOR:
-            done = partial(self._secured_done, done)
+        if isinstance(request, ApsRequest) and request.destination == COORDINATOR and request.aps_ack:
+            done = partial(self._hub_done, done, secured=request.aps_security)
         self._done[handle] = done
         self._requests.append((handle, request))
 
-    def _secured_done(self, done: Done, result: RadioResult, now: float) -> None:
-        self.joining.secured_sent(result.status, now)
+    def _hub_done(self, done: Done, result: RadioResult, now: float, *, secured: bool) -> None:
+        self.joining.hub_sent(result.status, now)
+        if secured:
+            self.joining.secured_sent(result.status, now)
         done(result, now)
 
 

@@ -3,27 +3,29 @@
 ::
 
     DOWN --start--> RESTORING --no network--> JOINING --ok--> SEARCHING --found--> ONLINE
-                        ^  '-----ok------------------------------^ ^ |  ^--silent----'
-                        |                                    made| '-|----key rejected
-                        |                                        KEYING (while no key is held for this hub)
-                        '-- BACK_OFF <-- failures, network lost    '--unknown issuer--> LEAVING --> BACK_OFF (an hour)
+                     ^  ^ |'-----ok------------------------------^ ^ |  ^--silent----'
+                     |  | |                                  made| '-|----key rejected
+                     |  | |                                      KEYING (while no key is held for this hub)
+                     |  '-+-- BACK_OFF <-- failures, network lost    '--unknown issuer--> LEAVING --> BACK_OFF (an hour)
+                     |    |
+                     |    '--not taken back--> DISCOVERING <--two searches without any answer-- SEARCHING
+                     '--heard where we are, or not at all--' '--heard elsewhere--> MOVING --ok--> SEARCHING
+    any --the engineer: leave--> LEAVING --> APART --the engineer: join--> JOINING
 
 Pure: time is an argument. With a ``HubKey``, HubFound comes only once a key is held for the hub that answers, so that
 nothing which needs APS security goes out before. A chip state restored from NV is no proof of a network: HubAnswered
-is, the hub's answer to a read of its Time cluster. A key is believed in until the hub says NOT_AUTHORIZED, or until
-several secured frames in a row found no acknowledgement while the hub answers others: *our choice*.
+is, the hub's answer to a read of its Time cluster. A silent hub is looked for by network discovery (``whereabouts``)
+before every search from the third on: its pauses grow with theirs, to an hour. A key is believed in until the hub says
+NOT_AUTHORIZED, or several secured frames in a row found no acknowledgement while it answers others: *our choice*.
+Our choice too: a device that was told to leave stays APART until it is told to join, or its program starts anew.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum
 
 from agent.events import (
-    BROADCAST_AWAKE,
     COORDINATOR,
-    ApsRequest,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
@@ -34,86 +36,40 @@ from agent.events import (
     RestoreNetwork,
 )
 from agent.zigbee import zdo
-from agent.zigbee.cbke.hub_key import HubKey, LinkKeyFailed, LinkKeyForgotten, LinkKeyMade, MustLeave
+from agent.zigbee.cbke.hub_key import HubKey, LinkKeyFailed, LinkKeyMade, MustLeave
 from agent.zigbee.clusters import Cluster
-from agent.zigbee.foundation import ReadAttributes, Value
+from agent.zigbee.foundation import Value
+from agent.zigbee.join_events import (
+    ON_A_NETWORK,
+    HubAnswered,
+    HubFound,
+    HubLost,
+    JoinedAsTold,
+    JoinEvent,
+    JoinFailed,
+    JoinState,
+    LeftNetwork,
+    NetworkUp,
+    SwapOutTried,
+)
 from agent.zigbee.pause import LONGEST_BACK_OFF_S, Pause
 from agent.zigbee.peer import UNKNOWN_EUI, OutgoingZcl, Peer
-from agent.zigbee.time_cluster import ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS, HubClock
+from agent.zigbee.questions import Questions
+from agent.zigbee.swap_out import hub_is_open_here, swap_request
+from agent.zigbee.time_cluster import HubClock
+from agent.zigbee.whereabouts import Whereabouts, describe
 from agent.zigbee.zcl import ZclFrame
+
+__all__ = [
+    "ON_A_NETWORK", "HubAnswered", "HubFound", "HubLost", "JoinEvent", "JoinFailed", "JoinState", "JoinedAsTold",
+    "Joining", "LeftNetwork", "NetworkUp", "SwapOutTried",
+]  # fmt: skip
 
 # Our choices.
 ANSWER_TIMEOUT_S = 5.0
-TIME_REFRESH_S = 3_600.0
+TIME_REFRESH_S = 600.0  # so soon an idle device misses its hub; ZigBee's Keep-Alive cluster has the same base
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
-_FIRST_BROADCAST = 0xFFF8  # R21: short addresses from here on are broadcasts
-_CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # R21 2.3.2.3.6: mains, receiver on; neither
-
-
-class JoinState(Enum):
-    """See the module's picture."""
-
-    DOWN = "down"
-    RESTORING = "restoring"
-    JOINING = "joining"
-    BACK_OFF = "backing off"
-    SEARCHING = "searching the hub"
-    KEYING = "establishing a key"
-    ONLINE = "online"
-    LEAVING = "leaving"
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkUp:
-    """On a network; ``joined`` when it was entered just now by install code."""
-
-    network: NetworkInfo
-    joined: bool
-
-
-@dataclass(frozen=True, slots=True)
-class JoinFailed:
-    """Restore or join did not work; the next attempt is in ``retry_s`` seconds."""
-
-    status: RadioStatus
-    detail: str
-    retry_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class HubFound:
-    """The hub's endpoint that has the OTA server."""
-
-    peer: Peer
-
-
-@dataclass(frozen=True, slots=True)
-class HubAnswered:
-    """The hub answered a read of its Time cluster: the network lives. ``utc``: its UTCTime, None when it has none."""
-
-    utc: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class HubLost:
-    """No network, or a hub that has become silent."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LeftNetwork:
-    """Left of our own accord; the next attempt is in ``retry_s`` seconds."""
-
-    reason: str
-    retry_s: float
-
-
-JoinEvent = (
-    NetworkUp | JoinFailed | HubFound | HubAnswered | HubLost | LeftNetwork
-    | LinkKeyMade | LinkKeyForgotten | LinkKeyFailed
-)  # fmt: skip
 
 
 class Joining:
@@ -131,8 +87,9 @@ class Joining:
         key: HubKey | None = None,
     ) -> None:
         self.key = key
+        self._where = Whereabouts()
         self._join_request = request
-        self._profile = profile
+        self._ask = Questions(profile)
         self.logical_type = logical_type  # as which it joins; on a network that it comes back to, the chip's counts
         self._clock = clock
         self.state = JoinState.DOWN
@@ -146,13 +103,14 @@ class Joining:
         self._silent_reads = 0  # of the hub's time, since it last said anything
         self._searched = float("-inf")
         self._secured_failures = 0  # in a row
+        self._not_before = float("-inf")  # after a leave that was the hub's wish
         self._leaving = ""  # why
-        self._wanted = Cluster.OTA  # what the hub's endpoint is looked for by
-        self._zdo_sequence = 0
-        self._next_handle = 1
-        self._commissioning: int | None = None  # handle of the Restore or Join that is awaited
+        self._apart = ""  # why the engineer wants the device on no network
+        self._told: JoinNetwork | None = None  # by the engineer: to be joined with as soon as the chip is free
+        self._tried: JoinNetwork | None = None  # that, while it is being tried
+        self._by_hash = True  # the last join was: the next one goes by the install code
+        self._commissioning: int | None = None  # handle of the Restore, Join, Move ... that is awaited
         self._key_handles: dict[int, int] = {}
-        self._outbox: list[tuple[int, RadioRequest | OutgoingZcl]] = []
         self._events: deque[JoinEvent] = deque()
 
     @property
@@ -166,22 +124,34 @@ class Joining:
         """The radio is open (again)."""
         self._stop_key(now)
         self._lose_hub("the radio was opened anew")
+        self._where.forget()
         self._commission(RestoreNetwork(), JoinState.RESTORING)
 
     def network_lost(self, reason: str, now: float) -> None:
         """The chip is on no network any more. No news where it was told to leave."""
-        if self.state in (JoinState.LEAVING, JoinState.BACK_OFF, JoinState.DOWN):
+        if self.state in (JoinState.LEAVING, JoinState.BACK_OFF, JoinState.APART, JoinState.DOWN):
             return
         self._stop_key(now)
         self._lose_hub(reason)
-        self._back_off(RadioResult(RadioStatus.NO_NETWORK, detail=reason), now)
+        self._forget_key(reason, now)
+        self.state, self._commissioning = JoinState.BACK_OFF, None
+        pause_s = self._join_pause.next()
+        self._wake = self._not_before = now + pause_s
+        self._events.append(LeftNetwork(reason, pause_s))
+
+    def network_changed(self, network: NetworkInfo, now: float) -> None:
+        """The chip follows its network by itself, or took another short address: who knew the old one must hear it."""
+        before, self.network = self.network, network
+        if before is not None and before != network:
+            self._events.append(self._where.changed(before, network))
+            self.announce()
 
     def radio_lost(self, reason: str, now: float = 0.0) -> None:
         """The radio is gone; ``start`` comes when it is back."""
         self._stop_key(now)
         self._lose_hub(reason)
-        self.state, self._wake, self._commissioning = JoinState.DOWN, None, None
-        self._outbox.clear()
+        self.state, self._wake, self._commissioning, self._tried = JoinState.DOWN, None, None, None
+        self._ask.take()
 
     def request_done(self, handle: int, result: RadioResult, now: float) -> None:
         """The outcome of one request. Of our own APS requests only the answer counts, not the delivery."""
@@ -192,27 +162,106 @@ class Joining:
         if handle != self._commissioning:
             return
         self._commissioning = None
-        joined = self.state is JoinState.JOINING
-        if self.state is JoinState.LEAVING and result.status is not RadioStatus.RADIO_LOST:
-            self._left(now)
-        elif result.status is RadioStatus.OK and result.network is not None:
-            self._network_up(result.network, joined, now)
-        elif result.status is RadioStatus.RADIO_LOST:
+        if result.status is RadioStatus.RADIO_LOST:
             self.radio_lost(result.detail, now)
-        elif not joined and result.status is RadioStatus.NO_NETWORK and self._join_request is not None:
-            self._commission(self._join_request, JoinState.JOINING)
+        elif self.state is JoinState.LEAVING:
+            self._left(now)
+        elif self.state is JoinState.DISCOVERING:
+            self._discovered(result, now)
+        elif result.status is RadioStatus.OK and result.network is not None:
+            self._network_up(result.network, now)
         else:
-            self._back_off(result, now)
+            self._not_up(result, now)
 
-    def receive_zdo(self, command: zdo.ZdoCommand, source: int, now: float) -> None:
-        """A ZDO response; only the coordinator's count."""
-        if self.state not in (JoinState.SEARCHING, JoinState.KEYING, JoinState.ONLINE) or source != COORDINATOR:
+    def _not_up(self, result: RadioResult, now: float) -> None:
+        """Restore, join or move failed. Only a chip whose NV holds no network joins: joining costs the one in NV."""
+        restoring = self.state is JoinState.RESTORING
+        if self._told is not None:
+            self._join_as_told()
+        elif restoring and not self._apart and result.status is RadioStatus.NO_NETWORK and (how := self._next_join()):
+            if now < self._not_before:  # the chip has reset itself since it was told to leave
+                self.state, self._wake = JoinState.BACK_OFF, self._not_before
+                return
+            self._commission(how, JoinState.JOINING)
+        elif self._apart or result.status is not RadioStatus.NOT_TAKEN_BACK:
+            self._back_off(result, now)
+        elif self._where.sought is None:
+            self.network = result.network or self.network
+            self._commission(self._where.discover(result.detail or result.status.value), JoinState.DISCOVERING)
+        else:
+            detail = f"{self._where.sought.detail}; it does not take us: {result.detail}"
+            self._back_off(RadioResult(result.status, detail=detail), now)
+
+    def _discovered(self, result: RadioResult, now: float) -> None:
+        """Go where our network is now; else back to where it was, or wait where it would not take us just now."""
+        if self._told is not None:
+            self._join_as_told()
             return
+        if self.network is None:
+            self._back_off(result, now)
+            return
+        sought, place = self._where.discovered(result, self.network)
+        self._events.append(sought)
+        swap = None if self._apart else self._swap_request()
+        if place is not None:
+            self._commission(place, JoinState.MOVING)
+        elif swap is not None and hub_is_open_here(result, self.network):
+            self._by_hash = True
+            self._events.append(SwapOutTried(describe(self.network)))
+            self._commission(swap, JoinState.JOINING)
+        elif self._where.refused:
+            self._back_off(RadioResult(RadioStatus.NOT_TAKEN_BACK, detail=sought.detail), now)
+        else:
+            self._commission(RestoreNetwork(), JoinState.RESTORING)
+
+    def _swap_request(self) -> JoinNetwork | None:
+        return swap_request(self.key, self.network, self.logical_type)
+
+    def _next_join(self) -> JoinNetwork | None:
+        """By the install code; in turn with the hash of a key that no network answers to, see ``swap_out``."""
+        swap = self._swap_request()
+        self._by_hash = swap is not None and (self._join_request is None or not self._by_hash)
+        return swap if self._by_hash else self._join_request
+
+    # --- what the engineer says
+
+    def join(self, request: JoinNetwork, now: float) -> None:
+        """Join by this now, or as soon as the chip is free. Where it does not work, all is as before."""
+        self._told = request
+        self._stop_key(now)
+        self._lose_hub("told to join")
+        if self._commissioning is None:
+            self._join_as_told()
+
+    def leave(self, reason: str, now: float) -> None:
+        """Leave now, or as soon as the chip is free, and join no more until ``join``."""
+        self._apart, self._told, self._tried = reason, None, None
+        self._stop_key(now)
+        if self._commissioning is None:
+            self._leave(reason)
+
+    def _join_as_told(self) -> None:
+        self._tried, self._told = self._told, None
+        if self._tried is not None:
+            self._commission(self._tried, JoinState.JOINING)
+
+    # --- what the hub says
+
+    def receive_zdo(self, sequence: int, command: zdo.ZdoCommand, source: int, now: float) -> None:
+        """A ZDO response; only the coordinator's count. A Match_Desc_rsp must be to the question asked last.
+
+        And somebody who announces our own short address.
+        """
+        if isinstance(command, zdo.DeviceAnnce) and self.network is not None:
+            self._where.announced(command.eui, command.short_address, self.network)
+        if self.state not in ON_A_NETWORK or source != COORDINATOR:
+            return
+        self._where.hub_heard()
         match command:
             case zdo.IeeeAddrRsp(status=zdo.ZdpStatus.SUCCESS, eui=eui) if eui != self._hub_eui:
                 self._hub_named(eui, now)
             case zdo.MatchDescRsp(status=zdo.ZdpStatus.SUCCESS, endpoints=(endpoint, *_)):
-                if self.state is JoinState.SEARCHING:
+                if self.state is JoinState.SEARCHING and self._ask.is_about_endpoint(sequence):
                     self._endpoint_found(endpoint, now)
             case _:
                 pass
@@ -231,7 +280,7 @@ class Joining:
     def _endpoint_found(self, endpoint: int, now: float) -> None:
         if self.key_held:
             self._hub_found(endpoint, now)
-        elif self.key is not None and self._wanted is Cluster.KEY_ESTABLISHMENT:
+        elif self.key is not None and self._ask.wanted is Cluster.KEY_ESTABLISHMENT:
             self.state, self._wake = JoinState.KEYING, None
             self._search_pause.reset()
             self.key.begin(Peer(COORDINATOR, endpoint, self._hub_eui), now)
@@ -241,6 +290,7 @@ class Joining:
         """Anything from this short address: a hub that speaks is not lost, and is searched at once when it was."""
         if source == COORDINATOR:
             self._silent_reads = 0
+            self._where.hub_heard()
         if self.state is JoinState.SEARCHING and source == COORDINATOR and now >= self._searched + ANSWER_TIMEOUT_S:
             self._search_pause.reset()
             self._search(now)
@@ -249,13 +299,11 @@ class Joining:
         """A Read Attributes Response (or, with nothing in it, a Default Response) of the hub's Time cluster."""
         if self.state is not JoinState.ONLINE or self.hub is None or source != self.hub.short_address:
             return
-        learnt = self._clock.learn(values, now)
-        utc = self._clock.utc(now) if learnt else None
+        utc = self._clock.utc(now) if self._clock.learn(values, now) else None
         self._read_pause.reset()
         self._join_pause.reset()  # only now: a network that comes and goes is no success
         self._wake = now + TIME_REFRESH_S
         self._events.append(HubAnswered(None if utc is None else int(utc)))
-
         if self._secured_failures >= SECURED_FAILURES:
             self.key_rejected("secured frames do not reach the hub, others do", now)
 
@@ -274,6 +322,17 @@ class Joining:
         if self.key is not None and source == COORDINATOR:
             self.key.suites_answered(values, now)
             self._take_key_events(now)
+
+    def hub_sent(self, status: RadioStatus, now: float) -> None:
+        """How a frame to the hub went. A hub that takes none is not waited for until its time is read next."""
+        if self._where.delivered(ok=status is RadioStatus.OK):
+            self.doubt(now)
+
+    def doubt(self, now: float) -> None:
+        """Something speaks against the hub being there, or being the same: ask for its EUI and its time now."""
+        if self.state is JoinState.ONLINE and self._silent_reads == 0:
+            self._ask.ask_eui()
+            self._read_time(now)
 
     def secured_sent(self, status: RadioStatus, now: float) -> None:
         """How a frame under the hub's key went. The hub's clock, read without APS security, tells key from network."""
@@ -305,9 +364,12 @@ class Joining:
         while self.key is not None and (event := self.key.next_event()) is not None:
             if isinstance(event, MustLeave):
                 self._leave(event.reason)
-                continue
-            self._events.append(event)
-            if isinstance(event, LinkKeyMade) and self.state is JoinState.KEYING:
+            else:
+                self._events.append(event)
+            if isinstance(event, LinkKeyFailed) and self._where.in_vain():  # nor anything else of the hub
+                self._stop_key(now)
+                self.state, self._wake = JoinState.SEARCHING, now + event.retry_s
+            elif isinstance(event, LinkKeyMade) and self.state is JoinState.KEYING:
                 self._search(now)
 
     def _stop_key(self, now: float) -> None:
@@ -315,14 +377,26 @@ class Joining:
             self.key.stop(now)
             self._key_handles.clear()
 
+    def _forget_key(self, reason: str, now: float) -> None:
+        """The chip has forgotten it with its network."""
+        if self.key is not None:
+            self.key.forget_network(reason)
+            self._take_key_events(now)
+
     def _leave(self, reason: str) -> None:
         self._leaving = reason
         self._lose_hub(reason)
         self._commission(LeaveNetwork(), JoinState.LEAVING)
 
     def _left(self, now: float) -> None:
-        self._events.append(LeftNetwork(self._leaving, LONGEST_BACK_OFF_S))
-        self.state, self._wake = JoinState.BACK_OFF, now + LONGEST_BACK_OFF_S
+        self._forget_key("left the network", now)
+        if self._apart:
+            self.state, self._wake = JoinState.APART, None
+        else:
+            self.state, self._wake = JoinState.BACK_OFF, now + LONGEST_BACK_OFF_S
+        self._events.append(LeftNetwork(self._leaving, None if self._apart else LONGEST_BACK_OFF_S))
+        if self._told is not None:
+            self._join_as_told()
 
     # --- time
 
@@ -339,7 +413,10 @@ class Joining:
         if self._wake is None or now < self._wake:
             return
         if self.state is JoinState.BACK_OFF:
+            self._where.forget()
             self._commission(RestoreNetwork(), JoinState.RESTORING)
+        elif self.state is JoinState.SEARCHING and self._where.is_in_doubt:
+            self._commission(self._where.discover(), JoinState.DISCOVERING)
         elif self.state is JoinState.SEARCHING:
             self._search(now)
         elif self._silent_reads >= TIME_READS_TO_LOSE_HUB:
@@ -353,51 +430,62 @@ class Joining:
     def requests_to_send(self) -> list[tuple[int, RadioRequest | OutgoingZcl]]:
         """New requests, each with the handle that ``request_done`` brings back."""
         for key_handle, request in self.key.requests_to_send() if self.key is not None else ():
-            self._key_handles[self._put(request)] = key_handle
-        requests, self._outbox = self._outbox, []
-        return requests
+            self._key_handles[self._ask.put(request)] = key_handle
+        return self._ask.take()
 
     def next_event(self) -> JoinEvent | None:
         """The oldest event not yet taken."""
         return self._events.popleft() if self._events else None
 
-    # --- the steps
-
     def _commission(self, request: RadioRequest, state: JoinState) -> None:
         self.state, self._wake = state, None
-        self._commissioning = self._put(request)
+        self._commissioning = self._ask.put(request)
 
     def _back_off(self, result: RadioResult, now: float) -> None:
+        self._tried = None
+        if self._apart:
+            self.state, self._wake = JoinState.APART, None
+            self._events.append(JoinFailed(result.status, result.detail, None))
+            return
         self.state, self._commissioning = JoinState.BACK_OFF, None
         pause_s = self._join_pause.next()
         self._events.append(JoinFailed(result.status, result.detail, pause_s))
         self._wake = now + pause_s
 
-    def _network_up(self, network: NetworkInfo, joined: bool, now: float) -> None:
+    def _network_up(self, network: NetworkInfo, now: float) -> None:
+        joined, restored = self.state is JoinState.JOINING, self.state is JoinState.RESTORING
+        self._told, tried, self._tried = None, self._tried, None
+        if tried is not None:
+            self._join_request, self._apart, self._by_hash = tried, "", False
+            self._events.append(JoinedAsTold(tried))
+        elif self._apart:
+            self._leave(self._apart)
+            return
+        if restored and self._where.sought is not None and network == self.network:
+            self._search(now)  # back from a discovery, and nothing is new
+            return
         self.network = network
+        self._where.arrived()
         self._search_pause.reset()
         self._events.append(NetworkUp(network, joined))
         if joined and self.key is not None:
             self._hub_eui = UNKNOWN_EUI
-            self.key.forget_network()
-            self._take_key_events(now)
+            self._forget_key("Trust Center swap-out" if self._by_hash else "joined anew", now)
         # our choice: announced by ourselves too, since not every chip does after a restore and the hub waits for it
         self.announce()
         self._search(now)
 
     def announce(self) -> None:
         """Device_annce, on which a hub opens the tunnel anew."""
-        network = self.network
-        if network is not None:
-            capability = _CAPABILITY.get(network.logical_type, _CAPABILITY[LogicalType.ROUTER])
-            self._zdo(zdo.DeviceAnnce(network.short_address, network.eui, capability), BROADCAST_AWAKE)
+        if self.network is not None:
+            self._ask.announce(self.network)
 
     def _search(self, now: float) -> None:
         self.state, self._searched = JoinState.SEARCHING, now
-        self._zdo(zdo.IeeeAddrReq(COORDINATOR), COORDINATOR)  # first, so that HubFound mostly knows the EUI
+        self._where.searched()
+        self._ask.ask_eui()  # first, so that HubFound mostly knows the EUI
         if self.key is None or self._hub_eui != UNKNOWN_EUI:
-            self._wanted = Cluster.OTA if self.key_held else Cluster.KEY_ESTABLISHMENT
-            self._zdo(zdo.MatchDescReq(COORDINATOR, self._profile, (self._wanted,), ()), COORDINATOR)
+            self._ask.ask_endpoint(Cluster.OTA if self.key_held else Cluster.KEY_ESTABLISHMENT)
         self._wake = now + self._search_pause.next()
 
     def _hub_found(self, endpoint: int, now: float) -> None:
@@ -412,9 +500,7 @@ class Joining:
     def _read_time(self, now: float) -> None:
         if self.hub is None:
             return
-        request = ReadAttributes((ATTRIBUTE_TIME, ATTRIBUTE_TIME_STATUS))
-        frame = OutgoingZcl(self.hub, Cluster.TIME, request.COMMAND, request.encode(), cluster_specific=False)
-        self._put(frame)
+        self._ask.read_time(self.hub)
         self._silent_reads += 1
         self._wake = now + self._read_pause.next()
 
@@ -422,15 +508,3 @@ class Joining:
         if self.hub is not None:
             self.hub = None
             self._events.append(HubLost(reason))
-
-    def _zdo(self, command: zdo.ZdoCommand, destination: int) -> None:
-        self._zdo_sequence = (self._zdo_sequence + 1) & 0xFF
-        payload = zdo.pack(self._zdo_sequence, command)
-        unicast = destination < _FIRST_BROADCAST
-        self._put(ApsRequest(destination, 0, 0, 0, command.CLUSTER, payload, aps_ack=unicast))
-
-    def _put(self, request: RadioRequest | OutgoingZcl) -> int:
-        handle = self._next_handle
-        self._next_handle += 1
-        self._outbox.append((handle, request))
-        return handle

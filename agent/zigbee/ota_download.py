@@ -11,7 +11,14 @@ from collections.abc import Callable
 
 from agent.zigbee import ota_messages as ota
 from agent.zigbee.ota_context import OtaContext
-from agent.zigbee.ota_events import BlockReceived, TransferAborted, TransferComplete, TransferPaused, TransferResumed
+from agent.zigbee.ota_events import (
+    SERVER_SILENT,
+    BlockReceived,
+    TransferAborted,
+    TransferComplete,
+    TransferPaused,
+    TransferResumed,
+)
 from agent.zigbee.ota_rules import wait_seconds
 from agent.zigbee.ota_states import TRANSFER_STATES, Input, State
 from agent.zigbee.ota_transfer import Pace, Transfer, Worth
@@ -178,7 +185,7 @@ class Download:
         if self._context.awaited_delivered:
             self.pace.lost()
         if transfer.tries > self._context.settings.maximum_retries:
-            self.pause("server silent", now)
+            self.pause(SERVER_SILENT, now)
         else:
             self._request(transfer, now)
 

@@ -90,6 +90,9 @@ class BlockReceived:
     data: bytes = field(repr=False)
 
 
+SERVER_SILENT = "server silent"  # one offset was asked for too often
+
+
 @dataclass(frozen=True, slots=True)
 class TransferPaused:
     """No octets for now; ``until_s`` seconds from now something is tried (None: when the server is back)."""

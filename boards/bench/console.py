@@ -6,13 +6,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.errors import SettingsError
+from agent.errors import HanError, SettingsError
 from agent.events import format_eui
 from boards.bench.backhaul import Backhaul
 from boards.bench.history import Event
 from boards.bench.offers import load_offer
 from boards.bench.report import Request
 from boards.bench.settings import ZIGBEE_EPOCH, ImageOffer, parse_activation, parse_eui, parse_utc
+
+CHANNELS = range(11, 27)
+PAN_IDS = range(1, 0xFFFF)
 
 
 class Console:
@@ -28,6 +31,9 @@ class Console:
             "set-activation": self._set_activation,
             "notify": self._notify,
             "pause": self._pause,
+            "remove-device": self._remove_device,
+            "permit-device": self._permit_device,
+            "move-network": self._move_network,
             "update-firmware": self._update_firmware,
             "update-ppmid-firmware": self._update_ppmid_firmware,
             "activate": self._activate,
@@ -125,6 +131,29 @@ class Console:
         self._backhaul.hub.ota.paused_until = self._now() + seconds
         return {"seconds": seconds}
 
+    # the network
+
+    def _remove_device(self, request: Event) -> Event:
+        devices, rejoin, keep_out = _devices(request), request.get("rejoin") is True, request.get("keep_out") is True
+        for device in devices:
+            if not self._backhaul.hub.remove(device, rejoin=rejoin, keep_out=keep_out):
+                raise HanError(f"{format_eui(device)}: the hub does not know where this device is")
+        return {"devices": [format_eui(device) for device in devices]}
+
+    def _permit_device(self, request: Event) -> Event:
+        devices = _devices(request)
+        for device in devices:
+            if not self._backhaul.hub.permit(device, self._now()):
+                raise SettingsError(f"{format_eui(device)}: no install code of it in hub.toml's [[devices]]")
+        return {"devices": [format_eui(device) for device in devices]}
+
+    def _move_network(self, request: Event) -> Event:
+        channel = _whole(request, "channel", CHANNELS)
+        pan_id = None if request.get("pan_id") is None else _whole(request, "pan_id", PAN_IDS)
+        if not self._backhaul.hub.move_network(channel, pan_id, self._now()):
+            raise SettingsError("move-network: the hub is on no network yet; wait for its network-up")
+        return {"channel": channel}
+
     # service requests
 
     def _update_firmware(self, request: Event) -> Event:
@@ -171,6 +200,13 @@ def _text(request: Event, key: str) -> str:
     value = request.get(key)
     if not isinstance(value, str) or not value:
         raise SettingsError(f"{key}: is missing, or not text")
+    return value
+
+
+def _whole(request: Event, key: str, allowed: range) -> int:
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
+        raise SettingsError(f"{key}: {value!r} is not a whole number from {allowed.start} to {allowed.stop - 1}")
     return value
 
 

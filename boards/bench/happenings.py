@@ -49,6 +49,16 @@ class JoinPermitted:
 
 
 @dataclass(frozen=True, slots=True)
+class SwapPermitted:
+    """The hub has taken another's place: this device may come with the hash of the link key that it had there."""
+
+    device_eui: int
+
+    def line(self) -> str:
+        return f"hub lets {format_eui(self.device_eui)} come back with the hash of its old link key"
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSeen:
     """A device announced itself (joined, rejoined, restarted) or answered for the first time."""
 
@@ -61,6 +71,16 @@ class DeviceSeen:
         note = "" if self.known else ", which is not in the hub's list"
         sleeps = ", asleep between its polls" if self.sleeps else ""
         return f"device {format_eui(self.device_eui)} is on the network as 0x{self.short_address:04X}{sleeps}{note}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGone:
+    """A device said that it leaves the network."""
+
+    device_eui: int
+
+    def line(self) -> str:
+        return f"device {format_eui(self.device_eui)} has left the network"
 
 
 @dataclass(frozen=True, slots=True)

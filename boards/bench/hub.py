@@ -20,14 +20,17 @@ from boards.bench.desk import Desk, Peer
 from boards.bench.faults import Faults
 from boards.bench.happenings import (
     BadFrame,
+    DeviceGone,
     DeviceSeen,
     JoinPermitted,
     MessageDown,
     NetworkDown,
     NetworkUp,
+    SwapPermitted,
     TimeAsked,
 )
 from boards.bench.members import Member, Members
+from boards.bench.memory import HubMemory
 from boards.bench.ota_server import OtaServer
 from boards.bench.settings import UTC_UNKNOWN, ServerSettings, TunnelClientSettings
 from boards.bench.trust_center import CredentialsOf, TrustCenter
@@ -38,6 +41,7 @@ PERMIT_RENEW_S = 240.0
 RECEIVER_ON_WHEN_IDLE = 0x08  # MAC capability flags, R21 2.3.2.3.6
 RETRY_S = 10.0  # our choice: after the chip refused to form, or a device did not tell its endpoint
 ENDPOINT_TRIES = 6
+LEAVE_REJOIN = 0x80  # R21 2.4.3.3.5: options of Mgmt_Leave_req
 HELD_FRAMES = 16  # of one device whose EUI is being asked for
 
 
@@ -46,7 +50,8 @@ class HubPlan:
     """What a hub is made of. ``answer_zdo``: True on a radio without a chip that answers ZDO by itself.
 
     ``utc(now)`` is ZigBee UTCTime or 0xFFFFFFFF while the time is not known. ``credentials``: the hub's certificate
-    sets by its radio's EUI and suite; None: no key establishment, and no APS security.
+    sets by its radio's EUI and suite; None: no key establishment, and no APS security. ``memory``: what was known when
+    the hub's program ended. ``backup``: of the Trust Center whose place this one takes, by hashed link keys.
     """
 
     channel: int
@@ -57,6 +62,8 @@ class HubPlan:
     endpoint: int = 1
     credentials: CredentialsOf | None = None
     answer_zdo: bool = False
+    memory: HubMemory = field(default_factory=HubMemory)
+    backup: HubMemory | None = None
     ota: ServerSettings = ServerSettings()  # noqa: RUF009 - frozen
     tunnel: TunnelClientSettings = TunnelClientSettings()  # noqa: RUF009 - frozen
 
@@ -80,7 +87,8 @@ class Hub:
         self.desk = Desk(plan.profile, plan.endpoint, plan.credentials is not None)
         self.ota = OtaServer(self.desk, plan.ota, plan.utc, rng, faults)
         self.tunnels: dict[int, TunnelClient] = {}
-        self.trust = TrustCenter(self.desk, plan.credentials, rng, self._key_made)
+        self.memory = plan.memory
+        self.trust = TrustCenter(self.desk, plan.credentials, rng, self._key_made, plan.memory)
         self._attributes = AttributeServer(self.desk, plan.utc, lambda: self.trust.suites)
         self._permit_due: float | None = None
         self._start_due: float | None = None
@@ -99,11 +107,45 @@ class Hub:
             return
         self._tunnel(member).send(octets, now)
 
+    def remove(self, eui: int, *, rejoin: bool, keep_out: bool) -> bool:
+        """Tell this device to leave (Mgmt_Leave_req), and to come back at once; False: nobody knows where it is.
+
+        ``keep_out``: it is let in again only after ``permit``.
+        """
+        member = self.members.by_eui.get(eui)
+        if member is None or member.short is None:
+            return False
+        member.kept_out = keep_out
+        options = LEAVE_REJOIN if rejoin else 0
+        self._send_zdo(member.short, zdo.MgmtLeaveReq(eui, options))
+        return True
+
+    def permit(self, eui: int, now: float) -> bool:
+        """Let this device join anew by its install code, as after a factory reset; False: it has none here."""
+        member = self.members.by_eui.get(eui)
+        if member is None or not member.install_code:
+            return False
+        member.kept_out = False
+        self.members.forget_address(member)
+        if self.network is not None:
+            self._permit_code(member)
+            self._permit(now)
+        return True
+
     def notify_all(self, now: float) -> None:
         """Tell every device that is here of the image on offer for it."""
         if self.plan.ota.notify:
             for member in self.members.by_eui.values():
                 self.ota.notify(member, now)
+
+    def move_network(self, channel: int, pan_id: int | None, now: float) -> bool:
+        """Go on elsewhere, as a hub that was off does, without a word to the devices. False while on no network."""
+        if self.network is None:
+            return False
+        place = radio.MoveNetwork(channel, self.network.pan_id if pan_id is None else pan_id)
+        self._network_gone(now)
+        self.desk.ask(place, self._restored)
+        return True
 
     def take_happenings(self) -> list[object]:
         """What there is to tell since the last call, in order."""
@@ -120,6 +162,12 @@ class Hub:
         """Something came up from the radio; what makes no sense is told and changes nothing."""
         if isinstance(event, radio.ApsIndication):
             self._indication(event, now)
+        elif isinstance(event, radio.DeviceLeft):
+            self._device_left(event.eui, now)
+        elif isinstance(event, radio.NetworkChanged):
+            self.network = event.network
+            self.memory.on_network(event.network, restored=True)
+            self.desk.tell(NetworkUp(event.network.eui, event.network.pan_id, event.network.channel, restored=True))
         elif isinstance(event, radio.NetworkLost):
             self.desk.tell(NetworkDown(event.reason))
             self._network_gone(now)
@@ -159,12 +207,27 @@ class Hub:
     # the network
 
     def _restored(self, result: radio.RadioResult, now: float) -> None:
-        if result.status is radio.RadioStatus.OK and result.network is not None:
-            self._network_up(result.network, now, restored=True)
+        backup, network = self.plan.backup, result.network
+        if result.status is radio.RadioStatus.OK and network is not None:
+            if backup is not None and backup.extended_pan_id != network.extended_pan_id:
+                self.desk.ask(radio.LeaveNetwork(), self._erased)  # asked for: this radio is to be that network's
+                return
+            self._network_up(network, now, restored=True)
         elif result.status is radio.RadioStatus.NO_NETWORK:
-            self.desk.ask(radio.FormNetwork(self.plan.channel, self.plan.pan_id), self._formed)
+            self._form()
         else:
             self._failed(result, now)
+
+    def _erased(self, result: radio.RadioResult, now: float) -> None:
+        if result.status is radio.RadioStatus.OK:
+            self._form()
+        else:
+            self._failed(result, now)
+
+    def _form(self) -> None:
+        """A new network; in another Trust Center's place under its extended PAN id, by which devices know it."""
+        extended = self.plan.backup.extended_pan_id if self.plan.backup else None
+        self.desk.ask(radio.FormNetwork(self.plan.channel, self.plan.pan_id, extended), self._formed)
 
     def _formed(self, result: radio.RadioResult, now: float) -> None:
         if result.status is radio.RadioStatus.OK and result.network is not None:
@@ -181,14 +244,16 @@ class Hub:
     def _network_up(self, network: radio.NetworkInfo, now: float, *, restored: bool) -> None:
         self.network = network
         self.desk.tell(NetworkUp(network.eui, network.pan_id, network.channel, restored))
+        self.memory.on_network(network, restored=restored)
+        if self.plan.backup is not None and not restored:
+            self.memory.take_over(self.plan.backup)
         self.trust.network_up(network.eui, restored=restored)
         for member in self.members.by_eui.values():
-            if member.install_code and member.eui not in self.trust.established:
-                self.desk.ask(radio.PermitInstallCode(member.eui, member.install_code))
-                self.desk.tell(JoinPermitted(member.eui))
-        self._permit(now)
+            if member.eui not in self.trust.established:
+                self._permit_member(member)
         if restored:
             self._look_for_members()
+        self._permit(now)
 
     def _network_gone(self, now: float) -> None:
         self.network = None
@@ -203,6 +268,35 @@ class Hub:
             member.short = member.endpoint = None
         self.members.by_short.clear()
 
+    def _permit_member(self, member: Member) -> None:
+        """Let a listed device in, by the hash of its key where it comes from an earlier Trust Center."""
+        if key := self.memory.expected_key(member.eui):
+            self.desk.ask(radio.PermitLinkKey(member.eui, key))
+            self.desk.tell(SwapPermitted(member.eui))
+        else:
+            self._permit_code(member)
+
+    def _permit_code(self, member: Member) -> None:
+        """Let a listed device in by its install code; on the chip that replaces a key made with it since."""
+        if member.install_code:
+            self.trust.forget(member.eui)
+            self.desk.ask(radio.PermitInstallCode(member.eui, member.install_code))
+            self.desk.tell(JoinPermitted(member.eui))
+
+    def _device_left(self, eui: int, now: float) -> None:
+        """It has forgotten network and key: what it comes back with is its install code."""
+        member = self.members.by_eui.get(eui)
+        if member is None:
+            return
+        self.desk.tell(DeviceGone(eui))
+        self.members.forget_address(member)
+        self.memory.address(eui, None)
+        if eui in self.tunnels:
+            self.tunnels[eui].lost()
+        if member.listed and not member.kept_out:
+            self._permit_code(member)
+            self._permit(now)
+
     def _permit(self, now: float) -> None:
         """Keep the network open while a listed device is missing."""
         self._permit_due = None
@@ -211,9 +305,15 @@ class Hub:
             self._permit_due = now + PERMIT_RENEW_S
 
     def _look_for_members(self) -> None:
-        """After a restart of the hub the devices do not announce themselves: ask where they are."""
+        """After a restart of the hub the devices do not announce themselves: ask where they are.
+
+        Meanwhile what comes from where they were is theirs.
+        """
         for member in self.members.missing():
             self._send_zdo(radio.BROADCAST_AWAKE, zdo.NwkAddrReq(member.eui))
+            known = self.memory.devices.get(member.eui)
+            if known is not None and known.short is not None:
+                self.trust.greet(self.members.learn(member.eui, known.short))
 
     # what comes up
 
@@ -292,6 +392,7 @@ class Hub:
         if self.network is not None and eui == self.network.eui:
             return
         member = self.members.learn(eui, short)
+        self.memory.address(eui, short)
         if sleeps is not None:
             member.sleeps = sleeps
         self.desk.tell(DeviceSeen(eui, short, member.listed, member.sleeps))

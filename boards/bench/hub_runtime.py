@@ -8,8 +8,11 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from agent.errors import SettingsError
+import structlog
+
+from agent.errors import SettingsError, StorageError
 from agent.gbcs.keystore import KeyStore
 from agent.ports import RadioPort
 from agent.shell import Driver
@@ -24,10 +27,12 @@ from boards.bench.head_end import HeadEnd, find_parties
 from boards.bench.history import Event, History, ProgressFilter
 from boards.bench.hub import Hub, HubPlan
 from boards.bench.members import member_from_settings
+from boards.bench.memory import HubMemory, parse_memory
 from boards.bench.offers import load_offer
 from boards.bench.request_log import RequestLog
 from boards.bench.settings import ZIGBEE_EPOCH, HubSettings, parse_eui
 from boards.bench.trust_center import CredentialsOf
+from flash.key_folder import make_folder, write_file
 
 Show = Callable[[object, Event], None]
 
@@ -35,17 +40,28 @@ Show = Callable[[object, Event], None]
 class HubRuntime:
     """Everything that a hub needs, made from its settings. Raises HanError naming what is wrong before it starts.
 
-    ``show(happening, event)`` gets each happening with its JSON-ready form.
+    ``show(happening, event)`` gets each happening with its JSON-ready form. ``restore``: the backup of the hub whose
+    place this one takes.
     """
 
-    def __init__(self, settings: HubSettings, radio: RadioPort, show: Show, *, answer_zdo: bool = False) -> None:
+    def __init__(
+        self,
+        settings: HubSettings,
+        radio: RadioPort,
+        show: Show,
+        *,
+        answer_zdo: bool = False,
+        restore: Path | None = None,
+    ) -> None:
         check_path(settings.control_socket)
         self._radio = radio
         self._show = show
         self._progress = ProgressFilter()
         self._clock = time.monotonic
         self.history = History()
-        hub = Hub(_plan(settings, answer_zdo), random.Random(secrets.randbits(64)), _faults(settings))
+        memory = _memory(settings.memory)
+        backup = _backup(restore) if restore else None
+        hub = Hub(_plan(settings, answer_zdo, memory, backup), random.Random(secrets.randbits(64)), _faults(settings))
         keys = KeyStore.load(settings.keys)
         log = RequestLog(settings.state / "head-end.jsonl")
         head_end = HeadEnd(keys, find_parties(keys, settings.head_end), log)
@@ -91,7 +107,32 @@ class HubRuntime:
         return datetime.now(UTC) + timedelta(seconds=now - self._clock())
 
 
-def _plan(settings: HubSettings, answer_zdo: bool) -> HubPlan:
+def _memory(path: Path) -> HubMemory:
+    """What is there, and from now on kept there. A medium that takes nothing costs the memory, never the hub."""
+    try:
+        memory = parse_memory(path.read_text(encoding="ascii"), str(path)) if path.exists() else HubMemory()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+
+    def keep(text: str) -> None:
+        try:
+            make_folder(path.parent)
+            write_file(path, text.encode(), 0o600)
+        except StorageError as error:
+            structlog.get_logger().warning("the hub will not remember this", reason=str(error))
+
+    memory.keep = keep
+    return memory
+
+
+def _backup(path: Path) -> HubMemory:
+    try:
+        return parse_memory(path.read_text(encoding="ascii"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}; name a copy of the old hub's network.json") from None
+
+
+def _plan(settings: HubSettings, answer_zdo: bool, memory: HubMemory, backup: HubMemory | None) -> HubPlan:
     radio = settings.radio
     return HubPlan(
         channel=radio.channel,
@@ -102,6 +143,8 @@ def _plan(settings: HubSettings, answer_zdo: bool) -> HubPlan:
         endpoint=radio.endpoint,
         credentials=_credentials(settings),
         answer_zdo=answer_zdo,
+        memory=memory,
+        backup=backup,
         ota=settings.ota,
         tunnel=settings.tunnel,
     )

@@ -18,6 +18,7 @@ class Member:
     tunnel: bool = True
     authorised: bool = True
     listed: bool = True
+    kept_out: bool = False  # the operator's: not let in again when it has left
     short: int | None = None
     endpoint: int | None = None
     sleeps: bool = False  # it said that its receiver is off when idle: what is for it waits for its polls
@@ -60,6 +61,12 @@ class Members:
         member.short = short
         self.by_short[short] = member
         return member
+
+    def forget_address(self, member: Member) -> None:
+        """It has left the network."""
+        if member.short is not None and self.by_short.get(member.short) is member:
+            del self.by_short[member.short]
+        member.short = member.endpoint = None
 
     def missing(self) -> list[Member]:
         """Listed devices whose address is not known yet."""

@@ -112,7 +112,7 @@ class HubSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """hub.toml"""
 
     radio: HubRadioSettings
-    state: Path = Path("hub-state")  # log, control socket
+    state: Path = Path("hub-state")  # log, control socket, network.json (a secret: see boards/bench/memory.py)
     keys: Path = Path("keys")
     devices: list[DeviceSettings] = msgspec.field(default_factory=list)
     images: list[ImageOffer] = msgspec.field(default_factory=list)
@@ -125,6 +125,11 @@ class HubSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def control_socket(self) -> Path:
         """Where ``han-agent head-end`` finds the running hub."""
         return self.state / "control.sock"
+
+    @property
+    def memory(self) -> Path:
+        """What the hub remembers of its network; a copy of it is the Trust Center's backup."""
+        return self.state / "network.json"
 
 
 def load_hub(path: Path) -> HubSettings:

@@ -5,7 +5,7 @@ is refused with an unsecured NOT_AUTHORIZED, which tells a device that lost its 
 
 *Our choices*: a key that was made is told to the rest of the hub with the first frame that comes in under it, or after
 ``KEY_SETTLE_S``, since the device's chip takes its key only after our Confirm Key; a frame without acknowledgement is
-sent twice more while its answer is still awaited; which devices have a key is forgotten with the program.
+sent twice more while its answer is still awaited.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from agent.zigbee.clusters import Cluster, is_secured
 from agent.zigbee.zcl import ZclFrame
 from boards.bench.desk import Desk, Peer
 from boards.bench.members import Member
+from boards.bench.memory import HubMemory
 
 KEY_SETTLE_S = 5.0
 FRAME_TRIES = 3
@@ -98,8 +99,10 @@ class TrustCenter:
         credentials: CredentialsOf | None,
         rng: random.Random,
         on_key: Callable[[Member, float], None],
+        memory: HubMemory,
     ) -> None:
         self.established: set[int] = set()
+        self._memory = memory
         self._desk = desk
         self._credentials = credentials
         self._rng = rng
@@ -121,10 +124,9 @@ class TrustCenter:
     # the network
 
     def network_up(self, hub_eui: int, *, restored: bool) -> None:
-        """The hub's EUI is known; on a network formed anew nobody has a key."""
+        """The hub's EUI is known; the chip has the keys that it had, and on a network formed anew none."""
         self._hub_eui = hub_eui
-        if not restored:
-            self.established.clear()
+        self.established = self.established | self._memory.holders() if restored else set()
         if self._credentials is not None and not self._credentials.get(hub_eui):
             self._desk.tell(NoCertificates(hub_eui))
 
@@ -136,6 +138,13 @@ class TrustCenter:
     def greet(self, member: Member) -> None:
         """A device is there: whether it has to get a key before anything else."""
         member.waits_for_key = self.required and (member.eui not in self.established or member.eui in self._settling)
+
+    def forget(self, eui: int) -> None:
+        """This device has no key with the hub any more."""
+        self.established.discard(eui)
+        self._memory.key_gone(eui)
+        self._responders.pop(eui, None)
+        self._settling.pop(eui, None)
 
     # frames
 
@@ -226,6 +235,7 @@ class TrustCenter:
                 self._desk.tell(KeyNotEstablished(member.eui, f"the hub's chip did not take the key: {detail}"))
                 return
             self.established.add(member.eui)
+            self._memory.key_made(member.eui, event.suite, event.link_key)
             self._settling[member.eui] = now + KEY_SETTLE_S
             self._desk.tell(KeyEstablished(member.eui, event.suite))
 

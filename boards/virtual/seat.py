@@ -41,7 +41,7 @@ class Seat:
         self.node: Node | None = None
         self.generation = 0  # results and frames of a host that is gone are dropped
         self.life = 0  # what a chip had begun when its power went is not done
-        self.install_codes: dict[int, bytes] = {}
+        self.install_codes: dict[int, bytes] = {}  # by EUI: or a pre-shared link key
         self.traffic: list[ApsRequest] = []
         self.poll_rates: list[tuple[float, SetPollRate]] = []  # with the time when each was set
         self.opened = 0  # frames taken under a link key
@@ -49,6 +49,7 @@ class Seat:
 
     def _wake(self) -> None:
         """The chip starts from its NV."""
+        self.on_air = True  # False after a scan: the network is in NV only, until Restore or Move
         self.permit_until = 0.0
         self.poll_rate = Z_STACK_RATE
         self.answer_poll = 0.0  # when it polls because something went out or came in
@@ -81,6 +82,15 @@ class Seat:
     @network.setter
     def network(self, network: NetworkInfo | None) -> None:
         self.memory.put("network", network)
+
+    @property
+    def network_key(self) -> int:
+        """Which one, as a number: who has another hears nothing. In NV before the network is."""
+        return self.memory.get("network key") or 0
+
+    @network_key.setter
+    def network_key(self, key: int) -> None:
+        self.memory.put("network key", key)
 
     @property
     def sleeps(self) -> bool:

@@ -2,12 +2,13 @@
 
 What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
 latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not), and who can read
-whom: a frame with APS security arrives only where both sides have set the same link key for each other. An end device
-sleeps: what is sent to it waits for its next poll, and broadcasts pass it by. Each frame
-bears a NWK frame counter, and a secured one an APS frame counter; a chip takes none twice, keeps network, keys and
-counters over a loss of power (``boards.virtual.seat``), and ``reused`` tells of every counter that left a second time.
-What it does not: MAC, NWK and APS frames, their encryption, acknowledgements with counters of their own, routing; those
-are the emulated CC2652's (``boards.virtual.stack``). And its Trust Center lets a member in again by its install code.
+whom: a frame with APS security arrives only where both sides have set the same link key for each other, any frame
+only on one channel, PAN id and network key. Every router and coordinator in reach is heard by its beacon. An end
+device sleeps: what is sent to it waits for its next poll, and broadcasts pass it by. Each frame bears a NWK frame
+counter, and a secured one an APS frame counter; a chip takes none twice, keeps network, keys and counters over a loss
+of power (``boards.virtual.seat``), and ``reused`` tells of every counter that left a second time. What it does not
+model: MAC, NWK and APS frames, their encryption, acknowledgements with counters of their own, routing; those are the
+emulated CC2652's (``boards.virtual.stack``).
 """
 
 from __future__ import annotations
@@ -16,19 +17,29 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from agent.events import (
     COORDINATOR,
     ApsIndication,
     ApsRequest,
+    Beacon,
+    DeviceLeft,
+    DiscoverNetworks,
     FormNetwork,
     JoinNetwork,
     LeaveNetwork,
     LogicalType,
+    MoveNetwork,
+    NetworkChanged,
     NetworkInfo,
+    NetworkLost,
     PermitInstallCode,
     PermitJoin,
+    PermitLinkKey,
     RadioEvent,
+    RadioLost,
     RadioRequest,
     RadioResult,
     RadioStatus,
@@ -42,9 +53,12 @@ from boards.virtual.chip_memory import ChipMemory
 from boards.virtual.seat import Seat, Secured
 
 OK = RadioResult(RadioStatus.OK)
-DEVICE_ANNCE = 0x0013
+DEVICE_ANNCE, MGMT_LEAVE_REQ = 0x0013, 0x0034
+LEAVE_REJOIN = 0x80  # R21 2.4.3.3.5
+LEAVE_DELAY_S = 0.5  # from the answer to a Mgmt_Leave_req to the leave itself
 CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # FFD, mains, receiver on when idle: or none
 CHIP_ANSWER_S = 0.002  # a chip's own work, without air
+SCAN_SLOT_S = 0.01536  # a channel is listened to for so long times 2**duration + 1
 
 
 class World:
@@ -55,12 +69,14 @@ class World:
         self.loss = loss
         self.latency_s = latency_s
         self.seats: dict[int, Seat] = {}
-        self.blocked: set[int] = set()  # EUIs that nobody hears at present
+        self.blocked: set[int] = set()  # EUIs that nobody hears at present, and that hear nobody
+        self.deaf: set[int] = set()  # EUIs whose radio hears nothing and fails to scan, while everything else goes on
         self.reused: list[str] = []  # frame counters that left twice under one key, or went back
         self._used: dict[tuple[int, bytes | int], int] = {}  # by sender and key: the highest counter
         self._random = random.Random(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._network_keys = itertools.count(1)
 
     # --- who is there -----------------------------------------------------------------------------------------------
 
@@ -134,6 +150,11 @@ class World:
             seat.answer_poll = self.now + seat.poll_rate.answer_s
             self._plan_poll(seat)
             self._send(seat, handle, request)
+        elif isinstance(request, DiscoverNetworks):
+            seat.on_air = False
+            listening_s = len(request.channels) * SCAN_SLOT_S * (2**request.duration + 1)
+            generation = seat.generation
+            self._by_chip(seat, listening_s, lambda: self._done(seat, generation, handle, self._scan(seat, request)))
         else:
             generation = seat.generation
             self._by_chip(seat, CHIP_ANSWER_S, lambda: self._answer_control(seat, generation, handle, request))
@@ -150,8 +171,11 @@ class World:
             case JoinNetwork():
                 result = self._join(seat, request)
             case RestoreNetwork():
-                result = RadioResult(RadioStatus.OK if seat.network else RadioStatus.NO_NETWORK, seat.network)
+                result = self._restore(seat)
+            case MoveNetwork():
+                result = self._move(seat, request)
             case LeaveNetwork():
+                self._say_goodbye(seat)
                 seat.forget()
                 result = OK
             case PermitJoin():
@@ -160,9 +184,13 @@ class World:
             case PermitInstallCode():
                 seat.install_codes[request.eui] = request.install_code
                 result = OK
+            case PermitLinkKey():
+                seat.install_codes[request.eui] = request.key
+                result = OK
             case SetLinkKey():
                 seat.set_link_key(request.eui, request.key)
                 self._by_chip(seat, seat.lag_s, seat.keep_keys)
+                seat.install_codes.pop(request.eui, None)  # one key a device: it replaces that of the install code
                 result = OK
             case SetPollRate():
                 seat.poll_rate = request
@@ -172,30 +200,82 @@ class World:
             case _:
                 result = RadioResult(RadioStatus.REFUSED, detail=f"unknown request {request!r}")
         self._done(seat, generation, handle, result)
-        if result.network and result.network.logical_type is not LogicalType.COORDINATOR:
+        up = result.network if result.status is RadioStatus.OK else None
+        if up and up.logical_type is not LogicalType.COORDINATOR:
             self._announce(seat)
 
     def _done(self, seat: Seat, generation: int, handle: int, result: RadioResult) -> None:
         if seat.node and seat.generation == generation:
             seat.node.radio_done(handle, result, self.now)
 
+    def _say_goodbye(self, seat: Seat) -> None:
+        for other in self.seats.values():
+            if other is not seat and self._same_network(seat, other) and self._random.random() >= self.loss:
+                generation, left = other.generation, DeviceLeft(seat.eui)
+                self._later(self.latency_s, partial(self._receive, other, generation, left))
+
+    def _scan(self, seat: Seat, request: DiscoverNetworks) -> RadioResult:
+        if seat.eui in self.deaf:
+            return RadioResult(RadioStatus.TIMEOUT, detail="no answer in time")
+        beacons = [
+            Beacon(network.channel, network.pan_id, network.extended_pan_id, network.short_address,
+                   self.now <= other.permit_until, 255)
+            for other in self.seats.values()
+            if other is not seat and (network := other.network) and other.on_air
+            and network.logical_type is not LogicalType.END_DEVICE and network.channel in request.channels
+            and not {seat.eui, other.eui} & self.blocked
+        ]  # fmt: skip
+        return RadioResult(RadioStatus.OK, beacons=tuple(beacons))
+
+    def _restore(self, seat: Seat) -> RadioResult:
+        """A router goes on as it was, unasked; an end device needs its parent, here always the coordinator."""
+        if seat.network is None:
+            return RadioResult(RadioStatus.NO_NETWORK)
+        seat.on_air = True
+        sleepy = seat.network.logical_type is LogicalType.END_DEVICE
+        if sleepy and (seat.eui in self.deaf or self._by_address(seat, COORDINATOR) is None):
+            seat.on_air = False
+            return RadioResult(RadioStatus.NOT_TAKEN_BACK, seat.network, "no parent answers")
+        return RadioResult(RadioStatus.OK, seat.network)
+
+    def _move(self, seat: Seat, request: MoveNetwork) -> RadioResult:
+        if seat.network is not None:
+            seat.network = replace(seat.network, channel=request.channel, pan_id=request.pan_id)
+        return self._restore(seat)
+
+    def change_address(self, eui: int, short: int) -> None:
+        """The chip took another short address (a conflict, or a rejoin): it announces it and tells its host."""
+        seat = self.seats[eui]
+        if seat.network is None or seat.node is None:
+            raise ValueError(f"{format_eui(eui)} is on no network, or has no host")
+        seat.network = replace(seat.network, short_address=short)
+        self._announce(seat)
+        seat.node.receive(NetworkChanged(seat.network), self.now)
+
     def _form(self, seat: Seat, request: FormNetwork) -> RadioResult:
         pan_id = self._random.randrange(1, 0xFFF0) if request.pan_id is None else request.pan_id
         extended = seat.eui if request.extended_pan_id is None else request.extended_pan_id
+        seat.on_air = True
+        seat.network_key = next(self._network_keys)
         seat.network = NetworkInfo(seat.eui, COORDINATOR, pan_id, extended, request.channel, LogicalType.COORDINATOR)
         return RadioResult(RadioStatus.OK, seat.network)
 
     def _join(self, seat: Seat, request: JoinNetwork) -> RadioResult:
+        """As factory new: the network that the chip was on is forgotten whatever comes of it."""
         seat.forget()
         for hub in self.seats.values():
             network = hub.network
             if hub is seat or network is None or network.logical_type is not LogicalType.COORDINATOR:
                 continue
+            if request.extended_pan_id not in (None, network.extended_pan_id):
+                continue
             if network.channel not in request.channels or self.now > hub.permit_until or hub.eui in self.blocked:
                 continue
-            if hub.install_codes.get(seat.eui) != request.install_code:
+            if hub.install_codes.get(seat.eui) != (request.link_key or request.install_code):
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
+            seat.on_air = True
+            seat.network_key = hub.network_key
             seat.network = NetworkInfo(
                 seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
             )
@@ -296,19 +376,39 @@ class World:
             broadcast=request.destination >= 0xFFF8,
         )
         generation = target.generation
+        if request.cluster == MGMT_LEAVE_REQ and request.destination_endpoint == 0:
+            rejoin = bool(request.payload[9] & LEAVE_REJOIN)  # behind sequence number and EUI
+            self._later(LEAVE_DELAY_S, lambda: self._leave_as_told(target, rejoin))
+            return
         self._later(self.latency_s, lambda: self._receive(target, generation, indication))
+
+    def _leave_as_told(self, seat: Seat, rejoin: bool) -> None:
+        """As Z-Stack does: said, forgotten unless it is to rejoin, and the chip resets itself."""
+        if not rejoin:
+            self._say_goodbye(seat)
+            seat.forget()
+            self._receive(seat, seat.generation, NetworkLost("the hub told the device to leave"))
+        self._receive(seat, seat.generation, RadioLost("reset"))
+        seat.generation += 1  # what was asked of the chip before is answered to nobody
+        if seat.node:
+            seat.node.start(self.now)
 
     def _receive(self, target: Seat, generation: int, event: RadioEvent) -> None:
         if target.node and target.generation == generation:
             target.node.receive(event, self.now)
 
     def _same_network(self, one: Seat, other: Seat) -> bool:
-        if one.network is None or other.network is None or {one.eui, other.eui} & self.blocked:
+        if {one.eui, other.eui} & self.blocked or other.eui in self.deaf or not (one.on_air and other.on_air):
             return False
-        return one.network.extended_pan_id == other.network.extended_pan_id
+        place = _place(one.network)
+        return place is not None and place == _place(other.network) and one.network_key == other.network_key
 
     def _by_address(self, seat: Seat, short: int) -> Seat | None:
         for other in self.seats.values():
             if self._same_network(seat, other) and other.network and other.network.short_address == short:
                 return other
         return None
+
+
+def _place(network: NetworkInfo | None) -> tuple[int, int, int] | None:
+    return None if network is None else (network.extended_pan_id, network.pan_id, network.channel)

@@ -15,14 +15,18 @@ from zigpy_znp.types.nvids import OsalNvIds
 
 from agent.errors import RadioError
 from agent.events import (
+    DiscoverNetworks,
     FormNetwork,
     JoinNetwork,
     LogicalType,
+    MoveNetwork,
     NetworkInfo,
     PermitInstallCode,
+    PermitLinkKey,
     RadioResult,
     RadioStatus,
 )
+from boards.znp.discovery import discover
 from boards.znp.link import ANSWER_TIMEOUT_S, REQUEST_ERRORS, MtLink
 
 COMMISSIONING_TIMEOUT_S = 120.0  # sixteen channels, several tries each
@@ -42,6 +46,7 @@ STATUS_OF_BDB = {
     STATUS.TCLKExFailure: RadioStatus.KEY_EXCHANGE_FAILED,
     STATUS.Failure: RadioStatus.NO_NETWORK,
 }
+NOTHING_IN_NV = RadioResult(RadioStatus.NO_NETWORK, detail="the radio's NV memory holds no network")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class NetworkPort:
 
     async def join(self, request: JoinNetwork) -> RadioResult:
         """Join with the key of the install code; with none, by the default key, as generic gateways let devices in."""
-        mode, key = _joining_key(request.install_code)
+        mode, key = _joining_key(request)
         await self._start_anew(request.logical_type, request.extended_pan_id)
         await self._reset()
         await self._register()
@@ -105,18 +110,44 @@ class NetworkPort:
         status = await self._commission(MODE.NwkSteering)
         return await self._started(request.logical_type) if status == STATUS.Success else _refused(status)
 
+    async def discover(self, request: DiscoverNetworks) -> RadioResult:
+        """Who sends beacons here. The reset puts the chip where it scans for its host: off its network."""
+        await self._reset()
+        return await discover(self._link, request)
+
+    async def move(self, request: MoveNetwork) -> RadioResult:
+        """The network in NV, elsewhere. Untested on metal.
+
+        Z-Stack brings a router back as its NIB says, without a word on the air and without looking elsewhere
+        (ZDO_StartDevice in MODE_RESUME); an end device it makes rejoin, from its NIB's channel on. MT offers a rejoin
+        to end devices alone (APP_CNF_BDB_ZED_ATTEMPT_RECOVER_NWK), so for both the NIB is given the new place, as tools
+        that restore a coordinator's backup do.
+        """
+        nib = await self._read(OsalNvIds.NIB, t.NIB)
+        if nib is None or await self._read(OsalNvIds.BDBNODEISONANETWORK, t.uint8_t) != 1:
+            return NOTHING_IN_NV
+        await self._reset()  # off the air first: a running stack writes its own NIB
+        channels = t.Channels.from_channel_list([request.channel])
+        moved = nib.replace(nwkLogicalChannel=request.channel, nwkPanId=request.pan_id, channelList=channels)
+        await self._write(OsalNvIds.NIB, moved)
+        await self._write(OsalNvIds.CHANLIST, channels)
+        await self._reset()
+        return await self.restore()
+
     async def restore(self) -> RadioResult:
         """Back to the network in NV; NO_NETWORK, without a word on the air, when NV holds none."""
         if await self._read(OsalNvIds.BDBNODEISONANETWORK, t.uint8_t) != 1:
-            return RadioResult(RadioStatus.NO_NETWORK, detail="the radio's NV memory holds no network")
+            return NOTHING_IN_NV
         kind = await self._read(OsalNvIds.LOGICAL_TYPE, t.uint8_t)
         if kind not in (0, 1, 2):
             raise RadioError(f"the radio's NV item 0x0087 holds {kind}, which is no logical type")
         logical_type = LogicalType(int(kind))
         await self._register()
+        if (await self._link.request(c.UTIL.GetDeviceInfo.Req())).DeviceState == STARTED_STATES[logical_type]:
+            return RadioResult(RadioStatus.OK, await self.look(logical_type))  # it is on it all the time
         status = await self._commission(MODE.NONE)
         if status != STATUS.NetworkRestored:
-            return _refused(status)
+            return RadioResult(RadioStatus.NOT_TAKEN_BACK, await self.look(logical_type), f"BDB: {status.name}")
         if logical_type is LogicalType.COORDINATOR:
             await self._require_install_codes()
         return await self._started(logical_type)
@@ -154,18 +185,19 @@ class NetworkPort:
         )
         return RadioResult(RadioStatus.OK)
 
-    async def permit_install_code(self, request: PermitInstallCode) -> RadioResult:
-        """The Trust Center takes this device with the key of its install code."""
-        link_key = _key_of(request.install_code)
+    async def permit(self, request: PermitInstallCode | PermitLinkKey) -> RadioResult:
+        """The Trust Center takes this device with the key of its install code, or with this very key."""
         formats = c.app_config.InstallCodeFormat
-        long = len(request.install_code) == LONG_INSTALL_CODE_OCTETS
-        await self._success(
-            c.AppConfig.BDBAddInstallCode.Req(
-                InstallCodeFormat=formats.InstallCodeAndCRC if long else formats.KeyDerivedFromInstallCode,
-                IEEE=t.EUI64(request.eui.to_bytes(8, "little")),
-                InstallCode=request.install_code if long else link_key,
-            )
-        )
+        form, octets = formats.KeyDerivedFromInstallCode, b""
+        if isinstance(request, PermitLinkKey):
+            octets = request.key
+        elif len(request.install_code) == LONG_INSTALL_CODE_OCTETS:
+            _key_of(request.install_code)  # its CRC is right
+            form, octets = formats.InstallCodeAndCRC, request.install_code
+        else:
+            octets = _key_of(request.install_code)
+        ieee = t.EUI64(request.eui.to_bytes(8, "little"))
+        await self._success(c.AppConfig.BDBAddInstallCode.Req(InstallCodeFormat=form, IEEE=ieee, InstallCode=octets))
         return RadioResult(RadioStatus.OK)
 
     async def set_link_key(self, eui: int, short: int, key: bytes) -> RadioResult:
@@ -217,9 +249,9 @@ class NetworkPort:
             await self._write(item, value)
 
     async def _register(self) -> None:
-        """Endpoint and ZDO callbacks live in the chip's RAM: again after every reset."""
+        """Endpoint and ZDO callbacks live in the chip's RAM: again after every reset, harmless without one."""
         endpoint = self._endpoint
-        await self._success(
+        answer = await self._link.request(
             c.AF.Register.Req(
                 Endpoint=endpoint.number,
                 ProfileId=endpoint.profile,
@@ -230,6 +262,8 @@ class NetworkPort:
                 OutputClusters=list(endpoint.output_clusters),
             )
         )
+        if answer.Status not in (t.Status.SUCCESS, t.Status.APS_DUPLICATE_ENTRY):
+            raise RadioError(f"the radio takes no endpoint {endpoint.number}: {answer.Status!r}")
         await self._success(c.ZDO.MsgCallbackRegister.Req(ClusterId=0xFFFF))
 
     async def _set_channels(self, channels: Any) -> None:
@@ -267,10 +301,10 @@ class NetworkPort:
             while self._state != STARTED_STATES[logical_type]:
                 self._state_waiter = self._link.make_waiter()
                 await self._state_waiter
-        return RadioResult(RadioStatus.OK, await self._network_info(logical_type))
+        return RadioResult(RadioStatus.OK, await self.look(logical_type))
 
-    async def _network_info(self, logical_type: LogicalType) -> NetworkInfo:
-        """From the NIB; a real chip takes a moment to write it."""
+    async def look(self, logical_type: LogicalType) -> NetworkInfo:
+        """Where we are, from the NIB; a real chip takes a moment to write it."""
         info = await self._link.request(c.UTIL.GetDeviceInfo.Req())
         for _ in range(NIB_TRIES):
             nib = await self._read(OsalNvIds.NIB, t.NIB)
@@ -293,9 +327,12 @@ def _refused(status: Any) -> RadioResult:
     return RadioResult(STATUS_OF_BDB.get(status, RadioStatus.REFUSED), detail=f"BDB: {status.name}")
 
 
-def _joining_key(install_code: bytes) -> tuple[Any, bytes]:
+def _joining_key(request: JoinNetwork) -> tuple[Any, bytes]:
     """What BDBSetActiveDefaultCentralizedKey takes: mode, and code or key."""
     modes = c.app_config.CentralizedLinkKeyMode
+    install_code = request.install_code
+    if request.link_key:
+        return modes.UseProvidedAPSLinkKey, request.link_key
     if not install_code:
         return modes.UseDefault, bytes(16)
     key = _key_of(install_code)

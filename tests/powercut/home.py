@@ -137,7 +137,7 @@ class CutHome(Home):
             assert len(self.starts) < STARTS, "the device starts again and again"
             if version not in self.stillborn:
                 break
-        (self.world.blocked.add if version in self.deaf else self.world.blocked.discard)(DEVICE_EUI)
+        (self.world.deaf.add if version in self.deaf else self.world.deaf.discard)(DEVICE_EUI)
         return handover
 
     def open_journal(self) -> Journal:

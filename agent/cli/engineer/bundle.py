@@ -63,7 +63,9 @@ class Bundle:
 def collect(config: Path, wanted: Wanted) -> Bundle:
     """Everything, redacted. What cannot be read is left out and said; a file that was named is an error."""
     seen = look(config)
-    redactor = redactor_for(seen.settings, seen.memory.key_material if seen.memory else ())
+    memory = seen.memory
+    codes = [str(memory.given_code["install_code"])] if memory and memory.given_code else []
+    redactor = redactor_for(seen.settings, memory.key_material if memory else (), codes)
     bundle = Bundle()
     for member in _texts(seen, wanted, bundle):
         text = redactor.text(member.octets.decode("utf-8", "replace"))

@@ -14,6 +14,7 @@ from agent.cli.engineer.looking import Look, Memory
 from agent.events import format_eui
 from agent.gbcs.names import use_case_name
 from agent.image.version import Version
+from agent.install_codes import is_in_force
 from agent.update.facts import Fact, FactName
 from agent.update.failed_version import FailedVersion
 from agent.update.journal import LoggedEvent, Order, Record
@@ -38,14 +39,17 @@ def describe(look: Look) -> Values:
         "last_start": _fact(facts, FactName.STARTED),
         "factory_agent": _is_factory(facts),
         **_role(look, facts),
+        "install_code": _install_code(look),
         "network": _fact(facts, FactName.NETWORK),
         "logical_type": settings.radio.logical_type,
         "polling": _polling(look, facts),
         "joining_failed": _fact(facts, FactName.JOINING),
         "hub": _fact(facts, FactName.HUB),
         "hub_lost": _fact(facts, FactName.HUB_LOST),
+        "network_sought": _fact(facts, FactName.SOUGHT),
         "last_contact": _fact(facts, FactName.CONTACT),
         "link_key": _link_key(memory),
+        "trial_failed": _fact(facts, FactName.TRIAL_FAILED),
         "link_key_failed": _fact(facts, FactName.LINK_KEY_FAILED),
         "certificates": _certificates(look),
         **_firmware(look),
@@ -135,6 +139,13 @@ def _link_key(memory: Memory | None) -> Values | None:
     held = memory.hub_key if memory else {}
     hub, suite = held.get("hub_eui"), held.get("suite")
     return {"hub": format_eui(hub), "suite": suite} if isinstance(hub, int) else None
+
+
+def _install_code(look: Look) -> str | None:
+    """Where the device would look for it; never the code."""
+    if look.memory and is_in_force(look.memory.given_code, look.settings.radio):
+        return "given to han-agent join"
+    return "device.toml" if look.settings.radio.install_code else None
 
 
 def _certificates(look: Look) -> list[str]:

@@ -13,6 +13,7 @@ from agent.boot.engineer import Report
 from agent.boot.places import Places
 from agent.errors import HanError
 from agent.gbcs.keystore import KeyStore
+from agent.install_codes import given_code
 from agent.settings import Settings, load_device
 from agent.update.database import Database, read_database
 from agent.update.facts import Fact
@@ -36,6 +37,7 @@ class Memory:
     events: list[LoggedEvent]
     failed: FailedVersion | None
     hub_key: dict[str, object]  # with which hub the chip shares a link key; empty when with none
+    given_code: dict[str, object]  # what ``han-agent join`` was given, with its CRC; empty when nothing
 
     @property
     def key_material(self) -> list[bytes]:
@@ -104,6 +106,7 @@ def read_memory(database: Path) -> Memory:
             events=journal.events(limit=EVENTS_READ),
             failed=journal.failed_version(),
             hub_key=_read_hub_key(opened),
+            given_code=given_code(journal),
         )
 
 

@@ -52,9 +52,12 @@ class Redactor:
         return any(form in octets for form in chain(self._secrets, written, words))
 
 
-def redactor_for(settings: Settings, more: Iterable[bytes] = ()) -> Redactor:
-    """A redactor with all that this device keeps secret. Raises StorageError when its keys cannot be read."""
-    secrets = {*more, *_install_code(settings.radio.install_code)}
+def redactor_for(settings: Settings, more: Iterable[bytes] = (), codes: Iterable[str] = ()) -> Redactor:
+    """A redactor with all that this device keeps secret. ``codes``: install codes beside that of device.toml.
+
+    Raises StorageError when its keys cannot be read.
+    """
+    secrets = {*more, *chain.from_iterable(map(_install_code, (settings.radio.install_code, *codes)))}
     words: set[str] = set()
     for folder in _key_folders(settings):
         for path in _secret_files(folder):

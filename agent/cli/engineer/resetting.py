@@ -55,7 +55,8 @@ SCOPES = {
     "everything": Scope(True, True, True, _NETWORK + _JOURNAL + _COUNTERS),
 }
 KEPT = (
-    "confirmed firmware and security counter, keys and certificates, device.toml, and the device's own counter: "
+    "confirmed firmware and security counter, keys and certificates, device.toml, the install code that han-agent join "
+    "was given, and the device's own counter: "
     "its next message continues above the last"
 )
 
@@ -86,8 +87,11 @@ def leave_network(radio: RadioSettings) -> bool:
     return asyncio.run(leave())
 
 
-def reset(config: Path, scope: Scope, leave: Leave = leave_network) -> Done:
-    """Forget. Raises StorageError while the device runs, HanError while an activation is going on, RadioError."""
+def reset(config: Path, scope: Scope, leave: Leave = leave_network, words: str = "factory reset") -> Done:
+    """Forget, and log it in ``words``.
+
+    Raises StorageError while the device runs, HanError while an activation is going on, RadioError.
+    """
     settings = load_device(config)
     database = settings.storage.database
     with presence.hold(database), ExitStack() as stack:
@@ -104,7 +108,7 @@ def reset(config: Path, scope: Scope, leave: Leave = leave_network) -> Done:
             _forget_pending(control)
         if journal is None:
             return Done(left, 0)
-        _forget(connection, journal, scope)
+        _forget(connection, journal, scope, words)
         return Done(left, journal.counter("own"))
 
 
@@ -124,7 +128,7 @@ def _forget_pending(control: SlotsControl) -> None:
             control.cancel(slot)
 
 
-def _forget(database: Database, journal: Journal, scope: Scope) -> None:
+def _forget(database: Database, journal: Journal, scope: Scope, why: str) -> None:
     """One transaction: after a power cut all of it is forgotten, or nothing."""
     tables: list[str] = []
     if scope.journal:
@@ -140,7 +144,7 @@ def _forget(database: Database, journal: Journal, scope: Scope) -> None:
         if scope.counters:
             database.execute("DELETE FROM counter WHERE name LIKE '____/%'")
             words.append("counters of the parties")
-        journal.log(LoggedEvent("event", int(time.time()), 0, f"factory reset: {', '.join(words)} forgotten", ""))
+        journal.log(LoggedEvent("event", int(time.time()), 0, f"{why}: {', '.join(words)} forgotten", ""))
 
 
 def _ignore(_event: RadioEvent) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from agent.events import RadioStatus
+
 Values = dict[str, Any]
 NEVER = "not known: the device has not told it yet"
 
@@ -49,6 +51,7 @@ def _identity(status: Values) -> Iterator[str]:
 
 def _surroundings(status: Values) -> Iterator[str]:
     network, hub, contact = status["network"], status["hub"], status["last_contact"]
+    yield _line("install code", status["install_code"] or "none known: give one with han-agent join --install-code")
     yield _line("network", _network(network) if network else NEVER)
     wanted = status["logical_type"]
     if network and network["logical_type"].replace("_", "-") != wanted:
@@ -60,11 +63,19 @@ def _surroundings(status: Values) -> Iterator[str]:
     failed = status["joining_failed"]
     if failed:
         detail = f" ({failed['detail']})" if failed["detail"] else ""
-        yield _line("  failing", f"{failed['status']}{detail}, {failed['time']}")
+        again = "" if failed["retry_s"] is None else f", again {failed['retry_s']:g} s after"
+        yield _line("  failing", f"{failed['status']}{detail}, {failed['time']}{again}")
+        if failed["status"] == RadioStatus.KEY_EXCHANGE_FAILED.value:
+            yield _line("", "the hub does not know this install code, or it is wrong: compare it with the label")
+        if failed["retry_s"] is None:
+            yield _line("", "not by itself: han-agent join, or a restart, makes it join again")
     yield _line("hub", f"{hub['eui']}, endpoint {hub['endpoint']}, found {hub['time']}" if hub else NEVER)
     lost = status["hub_lost"]
     if lost:
         yield _line("  lost", f"{lost['reason']}, {lost['time']}")
+    sought = status["network_sought"]
+    if sought:
+        yield _line("  discovery", f"{sought['detail']}, {sought['time']}")
     if contact:
         quality = contact["link_quality"]
         timed = "" if contact["hub_has_time"] else ", without its time"
@@ -112,6 +123,9 @@ def _firmware(status: Values) -> Iterator[str]:
             if applies
         ]
         yield _line(f"slot {name}", " ".join([_slot(slot), f"({', '.join(roles)})" if roles else ""]).rstrip())
+    failed = status["trial_failed"]
+    if failed:
+        yield _line("  trial failed", f"{failed['version']}: {failed['reason']}, {failed['time']}")
 
 
 def _slot(slot: Values) -> str:

@@ -126,6 +126,11 @@ class HubKey:
         """The hub that a key is held for, UNKNOWN_EUI where none is."""
         return UNKNOWN_EUI if self._held is None else self._held.hub_eui
 
+    @property
+    def swap_key(self) -> bytes:
+        """The pre-shared key for a hub that has taken the place of the one a key is held for; empty: none is held."""
+        return bytes.fromhex(self._held.key_hash) if self._held else b""
+
     def holds(self, hub_eui: int) -> bool:
         """Whether the chip has a key for this hub that key establishment made."""
         return self._held is not None and self._held.hub_eui == hub_eui
@@ -158,11 +163,11 @@ class HubKey:
             self._not_before = now + self._pause.next()
             self._events.append(LinkKeyForgotten(reason))
 
-    def forget_network(self) -> None:
-        """The device joined anew: the chip forgot its keys with the old network, and this hub is asked at once."""
+    def forget_network(self, reason: str) -> None:
+        """Joined anew, or left: the chip forgot its keys with the network, and the next hub is asked at once."""
         if self._held is not None:
             self._held = None
-            self._events.append(LinkKeyForgotten("joined anew"))
+            self._events.append(LinkKeyForgotten(reason))
 
     def proved(self) -> None:
         """A frame under the key went through."""

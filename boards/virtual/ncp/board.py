@@ -57,6 +57,7 @@ class VirtualBoard:
         self._scheduler: AsyncioScheduler | None = None
         self._known_keys: dict[bytes, str] = {}  # every key that a chip ever held -> what it is
         self._flush: asyncio.TimerHandle | None = None
+        self._seed = 0
         self._lines: list[Line] = []
         self.chips: list[Chip] = []
         self.air: Air | None = None
@@ -83,13 +84,26 @@ class VirtualBoard:
             self._capture = Capture(settings.capture, time.time())
             self._flush_capture()
         self._scheduler = AsyncioScheduler(loop, settings.speed)
-        seed = random.SystemRandom().getrandbits(64) if settings.seed is None else settings.seed
+        seed = self._seed = random.SystemRandom().getrandbits(64) if settings.seed is None else settings.seed
         self.air = Air(self._scheduler, settings.air, random.Random(seed), self._capture)
         for chip in settings.chips:
             self.chips.append(self._make_chip(chip, seed))
             self._lines.append(await open_line(chip.address, self.chips[-1]))
 
-    def _make_chip(self, chip: ChipSettings, seed: int) -> Chip:
+    async def unplug(self, number: int) -> None:
+        """Take chip ``number`` out of its port: the host's line is gone, and so is the power."""
+        await self._lines[number].close()
+        self.chips[number].power_off()
+
+    async def plug_in(self, number: int) -> None:
+        """Back at the same port, with what its NV memory holds. Raises HanError."""
+        old, settings = self.chips[number], self._settings.chips[number]
+        port = self._lines[number].address.replace("socket://", "tcp://")
+        self.chips[number] = self._make_chip(settings, self._seed + 1, old.nv)
+        self._lines[number] = await open_line(port, self.chips[number])
+
+    def _make_chip(self, chip: ChipSettings, seed: int, nv: NvMemory | None = None) -> Chip:
+        """``nv``: of a chip that comes back; None: the file's in ``nv_dir``, or a new one."""
         air, scheduler, folder = self.air, self._scheduler, self._settings.nv_dir
         if air is None or scheduler is None:
             raise RuntimeError("a chip without an air")
@@ -99,7 +113,7 @@ class VirtualBoard:
         def make_stack(eui: int, sink: StackSink) -> ZigbeeStack:
             return Stack(air, eui, sink, generator)
 
-        return Chip(scheduler, make_stack, NvMemory(path), chip.eui, generator, chip.maximum_transfer_octets)
+        return Chip(scheduler, make_stack, nv or NvMemory(path), chip.eui, generator, chip.maximum_transfer_octets)
 
     def radio_use(self) -> dict[int, RadioUse]:
         """How long each chip's radio was awake so far, by EUI; as the chips' own radios measure it."""

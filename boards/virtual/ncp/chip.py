@@ -226,6 +226,10 @@ class Chip:
 
         self.scheduler.call_later(0.5, leave)
 
+    def remove_child(self, eui: int, rejoin: bool) -> bool:
+        """Tell a child of ours to leave; False: it is none."""
+        return self.stack.remove_child(eui, rejoin)
+
     # ---- what the stack says (StackSink)
 
     def data_confirm(self, handle: int, status: int) -> None:
@@ -254,17 +258,20 @@ class Chip:
         self.indicate(Subsystem.ZDO, 0xC9, short.to_bytes(2, "little") + eui.to_bytes(8, "little") + bytes(3))
 
     def left_network(self, rejoin: bool) -> None:
-        """Z-Stack tells the host, forgets the network and resets itself (ZDApp_LeaveReset)."""
+        """Z-Stack tells the host, forgets the network unless it is to rejoin, and resets itself (ZDApp_LeaveReset)."""
         data = self.short.to_bytes(2, "little") + self.eui.to_bytes(8, "little") + bytes((1, 0, rejoin))
         self.bdb.device_state = DeviceState.HOLD
         self.network = None
-        network_image.clear_network(self.nv)
+        if not rejoin:
+            network_image.clear_network(self.nv)
         self.indicate(Subsystem.ZDO, 0xC9, data)
         self.defer(self.reset)
 
     def address_changed(self, short: int) -> None:
+        """As ZDO_AddrChangeIndicationCB: the host hears no more of it than the state that it knows."""
         self.state_changed()
         self.zdo.announce()
+        self.bdb.tell_state()
 
     def state_changed(self) -> None:
         state = self.stack.export_state()

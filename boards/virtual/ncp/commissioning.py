@@ -220,4 +220,8 @@ class Commissioning:
 
     def _change_state(self, state: DeviceState) -> None:
         self.device_state = state
-        self.chip.indicate(Subsystem.ZDO, 0xC0, bytes((state,)))
+        self.tell_state()
+
+    def tell_state(self) -> None:
+        """ZDO_STATE_CHANGE_IND."""
+        self.chip.indicate(Subsystem.ZDO, 0xC0, bytes((self.device_state,)))

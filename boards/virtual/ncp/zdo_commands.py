@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROUTE_SUCCESS, ROUTE_NO_ENTRY = b"\x00", b"\x04"
 BEACONS_A_FRAME = 4  # MT_ZDO_BEACON_IND_PACK_LEN 100 octets, 21 a beacon
 MODE_EUI_ADDRESS = 3
+SCAN_SLOT_S, LONGEST_SCAN = 0.01536, 14  # aBaseSuperframeDuration; 802.15.4's largest ScanDuration
 MAXIMUM_GROUPS = 16  # APS_MAX_GROUPS
 TABLE_FULL = b"\xb2"
 GROUP_NAME_OCTETS = 16  # APS_GROUP_NAME_LEN, with its length octet
@@ -136,11 +137,11 @@ def get_link_key(chip: Chip, fields: Fields) -> bytes:
 
 def discover_networks(chip: Chip, fields: Fields) -> bytes:
     """ZDO_NETWORK_DISCOVERY_REQ: beacons by ZDO_BEACON_NOTIFY_IND, the end by ZDO_NWK_DISCOVERY_CNF."""
-    channels = channels_of(fields.u32())
-    fields.u8()
-    if not channels:
+    channels, duration = channels_of(fields.u32()), fields.u8()
+    if not channels or duration > LONGEST_SCAN:
         return INVALID_PARAMETER
-    chip.defer(lambda: chip.stack.active_scan(channels, lambda found: _report_beacons(chip, found)))
+    listening_s = SCAN_SLOT_S * (2**duration + 1)
+    chip.defer(lambda: chip.stack.active_scan(channels, lambda found: _report_beacons(chip, found), listening_s))
     return SUCCESS
 
 

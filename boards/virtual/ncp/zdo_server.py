@@ -85,6 +85,9 @@ class ZdoHost(Protocol):
     def permit_join(self, duration_s: int) -> None:
         """Mgmt_Permit_Joining."""
 
+    def remove_child(self, eui: int, rejoin: bool) -> bool:
+        """Send a child of ours the NWK leave request; False: it is none."""
+
     def leave_soon(self, rejoin: bool) -> None:
         """Mgmt_Leave of this device: after the answer has left."""
 
@@ -254,9 +257,11 @@ class ZdoServer:
 
     def _mgmt_leave(self, fields: Fields, _broadcast: bool) -> bytes:
         eui, options = fields.u64(), fields.u8()
-        if eui not in (0, self._host.eui):
-            return bytes((ZdoStatus.NOT_SUPPORTED,))  # removal of a child is the Trust Center's NWK leave, not ours
-        self._host.leave_soon(bool(options & 0x80))
+        rejoin = bool(options & 0x80)
+        if eui in (0, self._host.eui):
+            self._host.leave_soon(rejoin)
+        elif not self._host.remove_child(eui, rejoin):
+            return bytes((ZdoStatus.DEVICE_NOT_FOUND,))
         return bytes((ZdoStatus.SUCCESS,))
 
     def _mgmt_permit_joining(self, fields: Fields, broadcast: bool) -> bytes | None:

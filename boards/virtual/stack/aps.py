@@ -45,6 +45,7 @@ class Aps:
         self._nwk = nwk
         self._outgoing: dict[tuple[int, int], _Outgoing] = {}
         self._receiver = ApsReceiver(core, self._send_frame)
+        self.announcements = self._receiver.announcements
         self.on_command: Callable[[Received, ApsFrame], None] | None = None
         self.on_traffic: Callable[[], None] | None = None  # an answer may be waiting at the parent
 

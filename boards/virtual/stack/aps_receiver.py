@@ -41,7 +41,7 @@ class ApsReceiver:
     def __init__(self, core: Core, send: SendFrame) -> None:
         self._core = core
         self._send = send
-        self._announcements = DeviceAnnounceListener(core)
+        self.announcements = DeviceAnnounceListener(core)
         self._sources: dict[int, _Transfers] = {}
 
     def reset(self) -> None:
@@ -116,7 +116,7 @@ class ApsReceiver:
         network = self._core.network
         if network is None:
             return
-        self._announcements.hear(frame.profile, frame.cluster, payload)
+        self.announcements.hear(frame.profile, frame.cluster, payload)
         indication = DataIndication(
             source=received.frame.source,
             source_eui=network.eui_of(received.frame.source),

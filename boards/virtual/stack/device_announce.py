@@ -5,6 +5,8 @@ Source: ZigBee specification (05-3474) 2.4.3.1.11: sequence u8, short address u1
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agent.errors import FormatError
 from agent.events import LogicalType
 from boards.virtual.air.octets import Reader
@@ -19,6 +21,7 @@ class DeviceAnnounceListener:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.announced: Callable[[int, int], None] | None = None  # EUI and short address, before they are learnt
 
     def hear(self, profile: int, cluster: int, payload: bytes) -> None:
         """Look at a payload on its way up; anything but a well-formed Device_annce is left alone."""
@@ -32,8 +35,12 @@ class DeviceAnnounceListener:
         except FormatError:
             self._core.statistics.malformed += 1
             return
-        if short in (network.short, 0) or eui == self._core.eui:
+        if eui == self._core.eui or short == 0:
             return
+        if self.announced is not None:
+            self.announced(eui, short)
+        if short == network.short:
+            return  # an end device's: its parent gives it another one
         network.learn_address(eui, short)
         neighbour = network.neighbours.get(eui)
         if neighbour is not None:

@@ -97,17 +97,18 @@ class EndDevice:
             self._core.later(REJOIN_POLL_S, self._poll_for_response)
 
     def _receive_rejoin_response(self, received: Received, reader: Reader) -> None:
-        """Our short address, perhaps a new one."""
+        """Our short address, perhaps a new one; unasked, after another device had announced it (3.6.1.9.3)."""
         short, status = reader.u16(), reader.u8()
-        network, done = self._core.network, self._rejoined
-        if network is None or done is None or received.frame.source != network.parent_short or status != 0:
+        network = self._core.network
+        if network is None or network.is_router() or received.frame.source != network.parent_short or status != 0:
             return
-        self._rejoined = None
+        done, self._rejoined = self._rejoined, None
         if short != network.short:
             network.short = self._core.radio.short = short
             self._core.changed()
             self._core.sink.address_changed(short)
-        done(True)
+        if done is not None:
+            done(True)
 
     def _schedule(self, delay_s: float) -> None:
         """Infinite: no poll."""

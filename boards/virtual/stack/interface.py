@@ -265,6 +265,9 @@ class ZigbeeStack(Protocol):
     def leave(self, rejoin: bool = False) -> None:
         """Send a NWK leave and forget the network. -> left_network"""
 
+    def remove_child(self, eui: int, rejoin: bool = False) -> bool:
+        """Send a child of ours the NWK leave request (3.4.4); False: it is none."""
+
     def data_request(self, handle: int, request: DataRequest) -> None:
         """Send; exactly one data_confirm with ``handle`` follows, unless ``stop`` or a leave comes first."""
 
@@ -286,8 +289,10 @@ class ZigbeeStack(Protocol):
     def set_poll_rates(self, rates: PollRates) -> None:
         """Sleepy end device: how often to ask the parent for frames, from now on."""
 
-    def active_scan(self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None]) -> None:
-        """Beacon requests on each channel in turn; ``done`` gets every beacon heard."""
+    def active_scan(
+        self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None], listening_s: float | None = None
+    ) -> None:
+        """Beacon requests on each channel in turn; ``done`` gets every beacon heard. ``listening_s``: a channel."""
 
     def energy_scan(self, channels: tuple[int, ...]) -> dict[int, int]:
         """Energy 0..255 per channel, from the share of time it was in use lately."""

@@ -23,16 +23,17 @@ class Scanner:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._found: dict[tuple[int, int, int], FoundNetwork] = {}
-        self._waiting: list[tuple[tuple[int, ...], Done]] = []
+        self._waiting: list[tuple[tuple[int, ...], float, Done]] = []
         self._busy = False
 
     def reset(self) -> None:
         self._waiting.clear()
         self._busy = False
 
-    def start(self, channels: tuple[int, ...], done: Done) -> None:
+    def start(self, channels: tuple[int, ...], done: Done, listening_s: float | None = None) -> None:
         """Scan ``channels`` in order; ``done`` gets the networks heard. The radio returns to its channel."""
-        self._waiting.append((channels, done))
+        listening_s = self._core.settings.scan_duration_s if listening_s is None else listening_s
+        self._waiting.append((channels, listening_s, done))
         if not self._busy:
             self._next()
 
@@ -62,7 +63,7 @@ class Scanner:
     def _next(self) -> None:
         self._busy = bool(self._waiting)
         if self._busy:
-            channels, done = self._waiting.pop(0)
+            channels, listening_s, done = self._waiting.pop(0)
             self._found = {}
             home, listened = self._core.radio.channel, self._core.radio.receiver_on
             self._core.radio.receiver_on = True
@@ -73,15 +74,15 @@ class Scanner:
                 done(list(found.values()))
 
             found = self._found
-            self._visit(channels, finish)
+            self._visit(channels, listening_s, finish)
 
-    def _visit(self, channels: tuple[int, ...], finish: Callable[[], None]) -> None:
+    def _visit(self, channels: tuple[int, ...], listening_s: float, finish: Callable[[], None]) -> None:
         if not channels:
             finish()
             return
         self._core.radio.channel = channels[0]
         self._core.radio.send(_beacon_request(self._core.radio.next_sequence()), _ignore_status)
-        self._core.later(self._core.settings.scan_duration_s, lambda: self._visit(channels[1:], finish))
+        self._core.later(listening_s, lambda: self._visit(channels[1:], listening_s, finish))
 
 
 def _beacon_request(sequence: int) -> MacFrame:

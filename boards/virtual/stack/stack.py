@@ -10,6 +10,7 @@ from boards.virtual.air.mac import FrameType, MacCommand, MacFrame
 from boards.virtual.air.medium import Air
 from boards.virtual.air.octets import Reader
 from boards.virtual.stack import nwk_frames
+from boards.virtual.stack.address_conflict import AddressConflicts
 from boards.virtual.stack.aps import Aps
 from boards.virtual.stack.core import Core, StackSettings, StackStatistics
 from boards.virtual.stack.end_device import EndDevice
@@ -53,6 +54,7 @@ class Stack:
         self._parent = Parent(self._core, self._nwk)
         self._trust_center = TrustCenter(self._core, self._nwk, self._aps)
         self._end_device = EndDevice(self._core, self._nwk)
+        self._conflicts = AddressConflicts(self._core, self._nwk)
         self._joiner: Joiner | None = None
         self._wire()
 
@@ -126,6 +128,14 @@ class Stack:
 
         self._nwk.send(NwkType.COMMAND, BROADCAST_AWAKE, Leave(rejoin=rejoin).encode(), sent, radius=1)
 
+    def remove_child(self, eui: int, rejoin: bool = False) -> bool:
+        record = self._require_network().neighbours.get(eui)
+        if record is None or record.relation != CHILD:
+            return False
+        octets = Leave(request=True, rejoin=rejoin).encode()
+        self._nwk.send(NwkType.COMMAND, record.short, octets, lambda _status: None, radius=1)
+        return True
+
     def data_request(self, handle: int, request: DataRequest) -> None:
         self._aps.data_request(handle, request)
 
@@ -151,10 +161,12 @@ class Stack:
     def set_poll_rates(self, rates: PollRates) -> None:
         self._end_device.set_rates(rates)
 
-    def active_scan(self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None]) -> None:
+    def active_scan(
+        self, channels: tuple[int, ...], done: Callable[[list[FoundNetwork]], None], listening_s: float | None = None
+    ) -> None:
         if not self._core.radio.powered:
             self._power_on()
-        self._scanner.start(channels, done)
+        self._scanner.start(channels, done, listening_s)
 
     def energy_scan(self, channels: tuple[int, ...]) -> dict[int, int]:
         return {channel: self._core.air.energy(channel) for channel in channels}
@@ -181,6 +193,7 @@ class Stack:
         self._nwk.events = NwkEvents(self._receive_aps, self._receive_unsecured, self._trust_center.authenticated)
         self._nwk.commands[NwkCommand.LEAVE] = self._receive_leave
         self._aps.on_command = self._trust_center.receive_command
+        self._aps.announcements.announced = self._conflicts.announced
         self._aps.on_traffic = self._end_device.expect_answer
         self._parent.events = ParentEvents(self._trust_center.child_associated, self._trust_center.child_rejoined)
 

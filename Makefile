@@ -25,7 +25,7 @@ lint: setup
 test: setup lint
 	$(BIN)/pytest -n 2
 
-# Every operation of every update cut, and failed, on both roles; about half an hour on two cores.
+# Every operation of disk and chip cut, and failed, in every join, update and rollback; half an hour on two cores.
 # With KNIFE=1 the running process as well, killed and failed by strace at its own calls: an hour more.
 powercut: setup
 	$(BIN)/python -m tests.powercut

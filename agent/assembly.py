@@ -168,9 +168,17 @@ def _hub_key(base: Base) -> HubKey | None:
     credentials = key_credentials(base.settings)
     if not credentials:
         return None
-    text = base.journal.hub_key()
-    held = HeldKey(**json.loads(text)) if text else None
-    return HubKey(KeyEstablishment(eui, credentials, base.rng), held)
+    return HubKey(KeyEstablishment(eui, credentials, base.rng), _journalled_key(base.journal))
+
+
+def _journalled_key(journal: Journal) -> HeldKey | None:
+    """What a newer program added to it is nothing to us; what cannot be read is no key, and a new one is made."""
+    text = journal.hub_key()
+    try:
+        told = json.loads(text) if text else {}
+        return HeldKey(int(told["hub_eui"]), int(told["suite"]), str(told["key_hash"])) if told else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def check_identity(settings: Settings) -> None:

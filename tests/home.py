@@ -42,6 +42,7 @@ from boards.bench.report import Report
 from boards.bench.request_log import RequestLog
 from boards.bench.settings import ZIGBEE_EPOCH, Activation, ActivationKind, ServerSettings
 from boards.bench.trust_center import CredentialsOf
+from boards.virtual.chip_memory import ChipMemory
 from boards.virtual.disk import Disk, PowerCut
 from boards.virtual.world import World
 from flash.identity import SUPPLIER, Identities, new_certificate_sets, new_identities
@@ -94,7 +95,8 @@ class Home:
     server: ServerSettings = field(default_factory=ServerSettings)
     log: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     disk: Disk = field(default_factory=Disk)
-    on_disk: bool = False  # the journal too: see ``Rig``
+    on_disk: bool = False  # the journal and the chip's NV too: see ``Rig`` and ``ChipMemory``
+    chip_lag_s: float = 0.0  # see ``Seat``
     starts_on: bool = True  # False: off until ``power_up``
 
     def __post_init__(self) -> None:
@@ -102,6 +104,7 @@ class Home:
         self.world = World(self.seed, loss=self.loss)
         form = Form.GB_HCALCS if self.role == "hcalcs" else Form.GB_PPMID
         self.rig = Rig(by_command_only=self.role == "hcalcs", form=form, disk=self.disk, on_disk=self.on_disk)
+        self.world.put_chip(DEVICE_EUI, ChipMemory(self.disk if self.on_disk else None), self.chip_lag_s)
         self.told: list[object] = []
         self.boots: list[str] = []
         self._start_hub()
@@ -196,7 +199,7 @@ class Home:
             slot_octets=smallest_capacity_octets(self.rig.areas),
             security_counter=state.security_counter if state else 0,
             trusted_keys=self.rig.trusted,
-            journal=Journal(self.rig.open_database(), wall_clock=lambda: STARTED_UTC + self.world.now),
+            journal=self.open_journal(),
             rng=random.Random(self.seed + len(self.boots)),
             log=self._log,
             options=EndpointOptions(answers_zdo=True),
@@ -206,6 +209,10 @@ class Home:
         self.journal = base.journal
         self.world.attach(DEVICE_EUI, device)
         return device
+
+    def open_journal(self) -> Journal:
+        """As the program that has just started opens it."""
+        return Journal(self.rig.open_database(), wall_clock=lambda: STARTED_UTC + self.world.now)
 
     def boot_control(self, handover: Handover) -> SlotsControl:
         """Of the program that starts."""
@@ -275,8 +282,8 @@ class Home:
         self.power_up()
 
     def lose_power(self) -> None:
-        """The machine goes off and on: unsynced writes are gone, the chip keeps its network."""
-        self.world.detach(DEVICE_EUI)
+        """The machine goes off and on: unsynced writes are gone, the chip has what its NV kept."""
+        self.world.cut_power(DEVICE_EUI)
         self.rig.disk.lose_power()
         with suppress(PowerCut):
             self.rig.close_database()

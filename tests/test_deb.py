@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from flash.deb.__main__ import main
 from flash.deb.package import RELEASES, UNITS, Order
 from flash.image_build import default_source
 from flash.sd.base import GLIBC_MINOR
+from flash.sd.units import PLACES
 
 SOURCE = default_source()
 DEBIAN = SOURCE / "flash" / "deb" / "debian"
@@ -23,6 +25,11 @@ DEBIAN = SOURCE / "flash" / "deb" / "debian"
 def test_it_has_every_unit_that_the_repository_has() -> None:
     shipped = {*UNITS, *(Path(name).name for name in package.DOCUMENTS)}
     assert {path.name for path in (SOURCE / "systemd").glob("han-agent*")} <= shipped
+
+
+def test_its_udev_rules_stand_where_a_card_has_them() -> None:
+    (priority,) = re.findall(r"--priority=(\d+)", (DEBIAN / "rules").read_text())
+    assert Path(PLACES["han-agent.rules"]).name == f"{priority}-han-agent.rules"
 
 
 def test_its_example_is_a_configuration() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 
 from agent.boot.state import Slot, SlotState
-from agent.events import ApsRequest, LeaveNetwork
+from agent.events import ApsRequest
 from agent.gbcs.use_cases import PpmidActivationAlert
 from agent.update.states import State
 from agent.zigbee.cbke.certificates import SUITE_1, SUITE_2
@@ -163,13 +164,32 @@ def test_a_restart_and_a_loss_of_power_need_no_new_key() -> None:
 def test_the_journal_remembers_a_hash_and_never_the_key() -> None:
     home = Home(keys="suite-2")
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
-    key = home.world.seats[DEVICE_EUI].link_keys[HUB_EUI]
+    key = home.world.seats[DEVICE_EUI].keys.get(HUB_EUI).key
     stored = home.journal.hub_key()
     assert f'"hub_eui": {HUB_EUI}' in stored
     assert key.hex() not in stored
     assert key.hex() not in str(home.log)
     assert repr(key) not in str(home.log)
     assert json.loads(stored)["key_hash"] not in str(home.log)
+
+
+@pytest.mark.parametrize(
+    ("stored", "keys"),
+    [
+        (lambda text: json.dumps({**json.loads(text), "of_a_newer_program": 1}), 1),
+        (lambda text: '{"hub_eui": 1}', 2),
+        (lambda text: "[]", 2),
+        (lambda text: "no JSON", 2),
+    ],
+)
+def test_another_program_s_note_of_the_key(stored: Callable[[str], str], keys: int) -> None:
+    """After a rollback: what it added is left alone, and what cannot be read costs a new key and nothing else."""
+    home = Home(keys="suite-2")
+    assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
+    home.journal.set_hub_key(stored(home.journal.hub_key()))
+    home.restart()
+    assert home.run_until(lambda: len(home.logged("tunnel open")) == 2, 60.0)
+    assert suites(home) == [SUITE_2] * keys
 
 
 def test_a_hub_that_forgot_the_key_gets_a_new_one() -> None:
@@ -186,7 +206,7 @@ def test_a_chip_that_lost_the_key_is_noticed_by_unanswered_secured_frames() -> N
     """Nothing refuses here: the frames vanish. The hub's clock still answers, so it is the key and not the network."""
     home = Home(keys="suite-2")
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
-    home.world.seats[HUB_EUI].link_keys.clear()
+    home.world.seats[HUB_EUI].keys.clear()
     home.offer()
     assert home.run_until(lambda: bool(home.logged("link key forgotten")), 2 * 86_400.0)
     assert home.run_until(lambda: alerted(home), 3_600.0)
@@ -198,7 +218,7 @@ def test_a_device_that_joins_anew_gets_a_new_key() -> None:
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
     home.world.detach(DEVICE_EUI)
     seat = home.world.seats[DEVICE_EUI]
-    home.world._answer_control(seat, 0, LeaveNetwork())
+    seat.forget()
     home.world.seats[HUB_EUI].permit_until = home.world.now + 600.0
     home.device = home._boot()
     assert home.run_until(lambda: len(home.logged("tunnel open")) == 2, 600.0)

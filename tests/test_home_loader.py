@@ -193,6 +193,8 @@ def cut_home(kind: str, folder: Path, scenario: str, cuts: tuple[PlannedCut, ...
         disk=WatchedDisk(seed),
         deaf=chosen.deaf,
         cuts=list(cuts),
+        keys=chosen.keys,
+        chip_lag_s=chosen.chip_lag_s,
         kind=kind,
         folder=folder,
     )

@@ -15,8 +15,8 @@ from tests.powercut.cuts import FAULT_WAYS, PlannedCut, Task
 from tests.powercut.downloads import Download
 from tests.powercut.forks import run_all
 from tests.powercut.mutants import FAULT_MUTANTS, MUTANTS, Mutant
-from tests.powercut.run import run
-from tests.powercut.scenarios import BY_NAME, SCENARIOS, Scenario
+from tests.powercut.run import make_home, run
+from tests.powercut.scenarios import BY_NAME, SCENARIOS, Scenario, join
 from tests.powercut.sweep import count_operations, every_operation, faults_and_cuts, several_cuts
 
 SINGLE_CUTS = 15  # a scenario
@@ -67,6 +67,39 @@ def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch)
     tasks = every_operation(scenario, count_operations(scenario), mutant.ways)
     mutant.plant(monkeypatch)
     assert any(result.failure for result in run_all(scenario, tasks, stops_at_failure=True))
+
+
+KEPT, LOST = "kept", "lost"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "write", "way", "joined", "keys", "forgotten"),
+    [
+        ("ppmid-join", "keep network", LOST, 1, 1, 0),
+        ("ppmid-join", "keep network", KEPT, 0, 1, 0),
+        ("ppmid-join", "keep link keys", KEPT, 1, 2, 0),
+        ("ppmid-join-lag", "keep link keys", LOST, 1, 2, 1),
+        ("ppmid-join-lag", "keep link keys", KEPT, 1, 1, 0),
+    ],
+    ids=["no network yet", "the network only", "the chip's key only", "the journal's key only", "both"],
+)
+def test_what_a_start_does_after_a_cut_between_chip_and_journal(
+    scenario: str, write: str, way: str, joined: int, keys: int, forgotten: int
+) -> None:
+    """The rows of DESIGN.md; ``joined``: the times that the host was told so."""
+    whole = make_home(BY_NAME[scenario], Task(scenario))
+    whole.arm()
+    join(whole)
+    writes = [one.number for one in whole.disk.operations if one.kind == write]
+    number = writes[write == "keep link keys"]  # the first write of its keys is the chip's forgetting before it joins
+    home = make_home(BY_NAME[scenario], Task(scenario, (PlannedCut(number, way),)))
+    home.arm()
+    join(home)
+    assert home.cuts_made == [f"#{number} chip {write}"]
+    assert [one["joined"] for one in home.logged("network up")].count(True) == joined
+    assert (home.keys_made, len(home.logged("link key forgotten"))) == (keys, forgotten)
+    assert home.world.now < 180.0
+    assert home.world.reused == []
 
 
 def test_a_run_is_the_same_from_its_beginning_as_from_a_fork_and_by_its_command(

@@ -1,4 +1,4 @@
-"""Virtual time's radio: what it promises of link keys, and of a device that sleeps."""
+"""Virtual time's radio: link keys, a device that sleeps, and what a chip keeps when the power goes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from agent.events import (
     RadioRequest,
     RadioResult,
     RadioStatus,
+    RestoreNetwork,
     SetLinkKey,
     SetPollRate,
 )
+from boards.virtual.chip_memory import ChipMemory
+from boards.virtual.disk import Cut, Disk, PowerCut, Survival
+from boards.virtual.seat import COUNTER_STEP
 from boards.virtual.world import World
 
 HUB, DEVICE = 0x11, 0x22
@@ -60,8 +64,11 @@ class Plain:
 
 
 class Lab:
-    def __init__(self, kind: LogicalType = LogicalType.ROUTER) -> None:
+    def __init__(
+        self, kind: LogicalType = LogicalType.ROUTER, memory: ChipMemory | None = None, lag_s: float = 0.0
+    ) -> None:
         self.world = World()
+        self.world.put_chip(DEVICE, memory or ChipMemory(), lag_s)
         self.hub, self.device = Plain(), Plain()
         self.world.attach(HUB, self.hub)
         self.world.attach(DEVICE, self.device)
@@ -76,6 +83,17 @@ class Lab:
         assert self.world.run(lambda: len(node.results) > done, 1.0)
         self.world.run(lambda: False, 1.0)
         return node.results[-1]
+
+    def give_keys(self) -> None:
+        self.ask(self.hub, SetLinkKey(DEVICE, 1, KEY))
+        self.ask(self.device, SetLinkKey(HUB, 0, KEY))
+
+    def cut(self) -> RadioResult:
+        """The device's machine loses its power, comes back, and asks its chip where it is."""
+        self.world.cut_power(DEVICE)
+        self.device = Plain()
+        self.world.attach(DEVICE, self.device)
+        return self.ask(self.device, RestoreNetwork())
 
     def send(self, *, secured: bool) -> RadioStatus:
         return self.ask(self.device, ApsRequest(0, 1, 1, 0x0109, 0x19, b"x", True, secured)).status
@@ -103,6 +121,65 @@ def test_leaving_and_joining_anew_forget_the_key() -> None:
     lab.ask(lab.device, LeaveNetwork())
     lab.ask(lab.device, JoinNetwork(CODE, (20,)))
     assert lab.send(secured=True) is RadioStatus.NOT_ACKNOWLEDGED
+
+
+def test_a_chip_comes_back_with_network_and_key_and_counts_on() -> None:
+    lab = Lab()
+    lab.give_keys()
+    for _ in range(COUNTER_STEP + 10):
+        assert lab.send(secured=True) is RadioStatus.OK
+    seat = lab.world.seats[DEVICE]
+    before = seat.nwk_counter.next_value
+    assert lab.cut().status is RadioStatus.OK
+    assert before <= seat.nwk_counter.next_value <= before + COUNTER_STEP
+    assert lab.send(secured=True) is RadioStatus.OK
+    assert lab.world.reused == []
+
+
+def test_a_key_that_lags_is_lost_with_the_power_until_nv_has_it() -> None:
+    for wait_s, status in ((0.0, RadioStatus.NOT_ACKNOWLEDGED), (10.0, RadioStatus.OK)):
+        lab = Lab(lag_s=5.0)
+        lab.give_keys()
+        lab.world.run(lambda: False, wait_s)
+        assert lab.cut().status is RadioStatus.OK
+        assert lab.send(secured=True) is status
+
+
+def test_what_a_chip_had_in_hand_is_not_done_without_power_and_is_done_without_its_host() -> None:
+    for cut, status in ((World.cut_power, RadioStatus.OK), (World.detach, RadioStatus.NO_NETWORK)):
+        lab = Lab()
+        lab.device.to_send.append((1, LeaveNetwork()))
+        lab.world._collect()
+        cut(lab.world, DEVICE)
+        lab.world.run(lambda: False, 1.0)
+        lab.device = Plain()
+        lab.world.attach(DEVICE, lab.device)
+        assert lab.ask(lab.device, RestoreNetwork()).status is status
+
+
+def test_a_counter_that_goes_back_is_told_and_its_frame_not_taken() -> None:
+    lab = Lab()
+    assert lab.send(secured=False) is RadioStatus.OK
+    lab.world.seats[DEVICE].nwk_counter.next_value = 0
+    assert lab.send(secured=False) is RadioStatus.NOT_ACKNOWLEDGED
+    assert lab.world.reused == ["0000000000000022: NWK frame counter 0 after 1 with one key"]
+
+
+@pytest.mark.parametrize(
+    ("survival", "cut", "kept"),
+    [(Survival.LOST, Cut.POWER, "old"), (Survival.KEPT, Cut.POWER, "new"), (Survival.LOST, Cut.KILL, "new")],
+)
+def test_an_item_of_nv_is_the_old_or_the_new_one(survival: Survival, cut: Cut, kept: str) -> None:
+    disk = Disk()
+    memory = ChipMemory(disk)
+    memory.put("item", "old")
+    disk.cut_at(1, survival, cut)
+    with pytest.raises(PowerCut, match="chip keep item"):
+        memory.put("item", "new")
+    assert memory.get("item") == kept
+    disk.power_on()
+    memory.put("item", kept)
+    assert disk.operations == [], "what NV holds already is not written"
 
 
 def test_what_is_sent_to_a_sleeping_device_waits_for_its_poll_and_a_broadcast_passes_it_by() -> None:

@@ -1,7 +1,8 @@
 """The device's one SQLite file: WAL, synchronous FULL, STRICT tables, transactions that are explicit.
 
-Migrations are additive and run only when the running image is confirmed: an A/B rollback brings an older program to the
-same file. ``execute`` is all that is asked of a connection, so that the power-cut sweep can put its own underneath.
+Migrations only ever add (columns with a default), and statements name their columns: a trial migrates too, and a
+rollback brings an older program to the same file. ``execute`` is all that is asked of a connection, so that the
+power-cut sweep can put its own underneath.
 """
 
 from __future__ import annotations

@@ -49,7 +49,10 @@ class Facts:
     def record(self, name: str, utc: float, **values: Plain) -> None:
         """From now on this is so; it joins a transaction that is open."""
         self._database.execute(
-            "INSERT OR REPLACE INTO fact VALUES (?, ?, ?)", str(name), int(utc), json.dumps(values, sort_keys=True)
+            "INSERT OR REPLACE INTO fact (name, utc, state) VALUES (?, ?, ?)",
+            str(name),
+            int(utc),
+            json.dumps(values, sort_keys=True),
         )
 
     def note(self, name: str, utc: float, **values: Plain) -> None:

@@ -111,7 +111,9 @@ class Journal:
             raise AssertionError(f"no transition from {record.state.value} to {state.value}")
         after = replace(record, state=state, **changes)  # type: ignore[arg-type]  # the fields are checked by replace
         self._database.execute(
-            "INSERT OR REPLACE INTO journal VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO journal (id, state, update_id, file_version, total_octets, offset_octets,"
+            " image_octets, stream, slot, image_hash, activate_at_utc, version_before)"
+            " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             after.state.value,
             after.update_id,
             after.file_version,
@@ -155,7 +157,7 @@ class Journal:
 
     def set_counter(self, name: str, value: int) -> None:
         """GBCS counters have 64 unsigned bits, SQLite integers 63: so stored as text."""
-        self._database.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", name, str(value))
+        self._database.execute("INSERT OR REPLACE INTO counter (name, value) VALUES (?, ?)", name, str(value))
 
     # --- the version that failed here -------------------------------------------------------------------------------
 
@@ -216,7 +218,8 @@ class Journal:
     def set_order(self, phase: str, order: Order) -> None:
         """Record it; a newer one replaces an older one of the same phase."""
         self._database.execute(
-            "INSERT OR REPLACE INTO activation_order VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO activation_order (phase, message, image_hash, execution_utc, update_id)"
+            " VALUES (?, ?, ?, ?, ?)",
             phase,
             order.message,
             order.image_hash,
@@ -237,7 +240,7 @@ class Journal:
 
     def set_tunnel(self, state: str) -> None:
         """Remember the open tunnel across a restart; empty forgets it."""
-        self._database.execute("INSERT OR REPLACE INTO tunnel VALUES (1, ?)", state)
+        self._database.execute("INSERT OR REPLACE INTO tunnel (id, state) VALUES (1, ?)", state)
 
     # --- key establishment ------------------------------------------------------------------------------------------
 
@@ -248,7 +251,7 @@ class Journal:
 
     def set_hub_key(self, state: str) -> None:
         """Remember it across a restart (never the key itself); empty forgets it."""
-        self._database.execute("INSERT OR REPLACE INTO hub_key VALUES (1, ?)", state)
+        self._database.execute("INSERT OR REPLACE INTO hub_key (id, state) VALUES (1, ?)", state)
 
     # --- logs -------------------------------------------------------------------------------------------------------
 

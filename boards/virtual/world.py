@@ -3,8 +3,11 @@
 What it models: joining by install code and permit, short addresses, unicast and broadcast of APS payloads with a
 latency, loss of the message, and loss of the acknowledgement alone (delivered, yet reported as not), and who can read
 whom: a frame with APS security arrives only where both sides have set the same link key for each other. An end device
-sleeps: what is sent to it waits for its next poll, and broadcasts pass it by. What it does not model: MAC, NWK and APS
-frames, their encryption, routing; those are the emulated CC2652's (``boards.virtual.stack``).
+sleeps: what is sent to it waits for its next poll, and broadcasts pass it by. Each frame
+bears a NWK frame counter, and a secured one an APS frame counter; a chip takes none twice, keeps network, keys and
+counters over a loss of power (``boards.virtual.seat``), and ``reused`` tells of every counter that left a second time.
+What it does not: MAC, NWK and APS frames, their encryption, acknowledgements with counters of their own, routing; those
+are the emulated CC2652's (``boards.virtual.stack``). And its Trust Center lets a member in again by its install code.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from agent.events import (
     COORDINATOR,
@@ -36,35 +38,13 @@ from agent.events import (
     format_eui,
 )
 from agent.ports import Node
+from boards.virtual.chip_memory import ChipMemory
+from boards.virtual.seat import Seat, Secured
 
 OK = RadioResult(RadioStatus.OK)
 DEVICE_ANNCE = 0x0013
 CAPABILITY = {LogicalType.ROUTER: 0x8E, LogicalType.END_DEVICE: 0x80}  # FFD, mains, receiver on when idle: or none
-Z_STACK_RATE = SetPollRate(1.0, 0.1)  # of a sleepy chip that was told none
 CHIP_ANSWER_S = 0.002  # a chip's own work, without air
-
-
-@dataclass
-class Seat:
-    """One chip with the node on it. ``node`` is None while the host is off; the chip keeps its network (NV)."""
-
-    eui: int
-    node: Node | None = None
-    network: NetworkInfo | None = None
-    install_codes: dict[int, bytes] = field(default_factory=dict)
-    link_keys: dict[int, bytes] = field(default_factory=dict, repr=False)  # by the partner's EUI, from SetLinkKey
-    permit_until: float = 0.0
-    generation: int = 0  # results and frames of a host that is gone are dropped
-    traffic: list[ApsRequest] = field(default_factory=list)
-    poll_rate: SetPollRate = Z_STACK_RATE
-    poll_rates: list[tuple[float, SetPollRate]] = field(default_factory=list)  # with the time when each was set
-    answer_poll: float = 0.0  # when it polls because something went out or came in
-    mailbox: list[Callable[[], None]] = field(default_factory=list)  # what waits for the next poll
-
-    @property
-    def sleeps(self) -> bool:
-        """A sleepy end device?"""
-        return self.network is not None and self.network.logical_type is LogicalType.END_DEVICE
 
 
 class World:
@@ -76,11 +56,18 @@ class World:
         self.latency_s = latency_s
         self.seats: dict[int, Seat] = {}
         self.blocked: set[int] = set()  # EUIs that nobody hears at present
+        self.reused: list[str] = []  # frame counters that left twice under one key, or went back
+        self._used: dict[tuple[int, bytes | int], int] = {}  # by sender and key: the highest counter
         self._random = random.Random(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
     # --- who is there -----------------------------------------------------------------------------------------------
+
+    def put_chip(self, eui: int, memory: ChipMemory, lag_s: float = 0.0) -> Seat:
+        """A chip with an NV of its own, before anybody is on it."""
+        seat = self.seats[eui] = Seat(eui, memory, lag_s)
+        return seat
 
     def attach(self, eui: int, node: Node) -> Seat:
         """Power a host up on the chip ``eui`` (a new chip, or one that remembers its network)."""
@@ -91,10 +78,12 @@ class World:
         return seat
 
     def detach(self, eui: int) -> None:
-        """The host is gone: nothing reaches it, and what it asked for is answered to nobody."""
-        seat = self.seats[eui]
-        seat.generation += 1
-        seat.node = None
+        """The host is gone: nothing reaches it, and what it asked for is answered to nobody. The chip goes on."""
+        self.seats[eui].detach()
+
+    def cut_power(self, eui: int) -> None:
+        """Host and chip are off: the chip's NV is what is left, and it comes back with the next ``attach``."""
+        self.seats[eui].lose_power()
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -146,10 +135,15 @@ class World:
             self._plan_poll(seat)
             self._send(seat, handle, request)
         else:
-            self._later(CHIP_ANSWER_S, lambda: self._answer_control(seat, handle, request))
+            generation = seat.generation
+            self._by_chip(seat, CHIP_ANSWER_S, lambda: self._answer_control(seat, generation, handle, request))
 
-    def _answer_control(self, seat: Seat, handle: int, request: RadioRequest) -> None:
-        generation = seat.generation
+    def _by_chip(self, seat: Seat, delay_s: float, action: Callable[[], None]) -> None:
+        """Something that the chip does then, unless its power goes before."""
+        life = seat.life
+        self._later(delay_s, lambda: action() if seat.life == life else None)
+
+    def _answer_control(self, seat: Seat, generation: int, handle: int, request: RadioRequest) -> None:
         match request:
             case FormNetwork():
                 result = self._form(seat, request)
@@ -158,8 +152,7 @@ class World:
             case RestoreNetwork():
                 result = RadioResult(RadioStatus.OK if seat.network else RadioStatus.NO_NETWORK, seat.network)
             case LeaveNetwork():
-                seat.network = None
-                seat.link_keys.clear()
+                seat.forget()
                 result = OK
             case PermitJoin():
                 seat.permit_until = self.now + request.duration_s
@@ -168,7 +161,8 @@ class World:
                 seat.install_codes[request.eui] = request.install_code
                 result = OK
             case SetLinkKey():
-                seat.link_keys[request.eui] = request.key
+                seat.set_link_key(request.eui, request.key)
+                self._by_chip(seat, seat.lag_s, seat.keep_keys)
                 result = OK
             case SetPollRate():
                 seat.poll_rate = request
@@ -192,6 +186,7 @@ class World:
         return RadioResult(RadioStatus.OK, seat.network)
 
     def _join(self, seat: Seat, request: JoinNetwork) -> RadioResult:
+        seat.forget()
         for hub in self.seats.values():
             network = hub.network
             if hub is seat or network is None or network.logical_type is not LogicalType.COORDINATOR:
@@ -201,7 +196,6 @@ class World:
             if hub.install_codes.get(seat.eui) != request.install_code:
                 return RadioResult(RadioStatus.KEY_EXCHANGE_FAILED, detail=f"{format_eui(seat.eui)} has no such key")
             short = self._random.randrange(1, 0xFFF0)
-            seat.link_keys.clear()
             seat.network = NetworkInfo(
                 seat.eui, short, network.pan_id, network.extended_pan_id, network.channel, request.logical_type
             )
@@ -232,8 +226,9 @@ class World:
             self._later(self.latency_s, lambda: self._done(seat, generation, handle, OK))
             return
         target = self._by_address(seat, request.destination)
+        secured = self._secure(seat, target.eui if target is not None and request.aps_security else None)
         arrives = target is not None and self._random.random() >= self.loss
-        arrives = arrives and target is not None and (not request.aps_security or _share_key(seat, target))
+        arrives = arrives and target is not None and target.opens(seat.eui, secured, aps_security=request.aps_security)
         acknowledged = arrives and target is not None and target.node is not None and self._random.random() >= self.loss
         heard = acknowledged or not request.aps_ack
         result = OK if heard else RadioResult(RadioStatus.NOT_ACKNOWLEDGED)
@@ -267,10 +262,27 @@ class World:
             arrive()
 
     def _broadcast(self, seat: Seat, request: ApsRequest) -> None:
+        secured = self._secure(seat, None)
         for target in self.seats.values():
             hears = target is not seat and not target.sleeps and self._same_network(seat, target)
-            if hears and self._random.random() >= self.loss:
+            reached = hears and self._random.random() >= self.loss
+            if reached and target.opens(seat.eui, secured, aps_security=False):
                 self._deliver(seat, target, request)
+
+    def _secure(self, seat: Seat, partner: int | None) -> Secured:
+        """The frame's counters, which leave with it."""
+        secured = seat.secure(partner)
+        network = seat.network.extended_pan_id if seat.network else 0
+        self._note(seat, network, "NWK", secured.nwk_counter)
+        if secured.link_key is not None:
+            self._note(seat, secured.link_key, "APS", secured.aps_counter)
+        return secured
+
+    def _note(self, seat: Seat, key: bytes | int, layer: str, counter: int) -> None:
+        highest = self._used.get((seat.eui, key), -1)
+        if counter <= highest:
+            self.reused.append(f"{format_eui(seat.eui)}: {layer} frame counter {counter} after {highest} with one key")
+        self._used[seat.eui, key] = max(counter, highest)
 
     def _deliver(self, seat: Seat, target: Seat, request: ApsRequest) -> None:
         assert seat.network is not None  # noqa: S101  # the sender was looked at by the caller
@@ -300,9 +312,3 @@ class World:
             if self._same_network(seat, other) and other.network and other.network.short_address == short:
                 return other
         return None
-
-
-def _share_key(one: Seat, other: Seat) -> bool:
-    """A frame that the other side's chip cannot open is dropped there, and nobody acknowledges it."""
-    key = one.link_keys.get(other.eui)
-    return key is not None and key == other.link_keys.get(one.eui)

@@ -15,7 +15,6 @@ HEAD = (
     f"{'scenario':<20} {'operations':>10} {'runs':>6} {'cuts':>6} {'booted whole':>12} {'finished':>8} "
     f"{'octets twice':>12} {'alerts':>6} {'repeats':>7} {'failures':>8} {'seconds':>7}"
 )
-SHOWN_FAILURES = 10
 ALL_WAYS = (*WAYS, *FAULT_WAYS)
 
 
@@ -51,7 +50,7 @@ def _shown(rows: Iterable[Row]) -> Iterator[Row]:
     print("(octets twice: those after the last checkpoint; below it, one is a failure)")
     for row in rows:
         print(_line(row), flush=True)
-        for failure in row.failures[:SHOWN_FAILURES]:
+        for failure in row.failures:
             print(f"    {failure.failure}\n        {failure.task.command()}", flush=True)
         yield row
 

@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 from tests.powercut.cuts import Task
+from tests.powercut.remembered import learn, take_new
 from tests.powercut.run import Result, finish, make_home
 from tests.powercut.scenarios import Scenario
 
@@ -41,6 +42,7 @@ class Forks:
             child = os.fork()
             if not child:
                 os.close(ours)
+                take_new()  # the parent has those
                 self.task, self._answer = task, theirs
                 return task
             os.close(theirs)
@@ -50,7 +52,7 @@ class Forks:
     def end_child(self, result: Result) -> None:
         """Tell the parent. Does not return."""
         with os.fdopen(self._answer, "wb") as pipe:
-            pickle.dump(result, pipe)
+            pickle.dump((result, take_new()), pipe)
         os._exit(0)
 
     def end(self) -> None:
@@ -66,8 +68,12 @@ class Forks:
         with os.fdopen(pipe, "rb") as answer:
             octets = answer.read()
         _, status = os.waitpid(child, 0)
-        died = Result(task, failure=f"the process of this run ended with status {status}")
-        self.results.append(pickle.loads(octets) if octets else died)  # noqa: S301  # from our own child
+        if not octets:
+            self.results.append(Result(task, failure=f"the process of this run ended with status {status}"))
+            return
+        result, computed = pickle.loads(octets)  # noqa: S301  # from our own child
+        self.results.append(result)
+        learn(computed)
 
 
 def run_all(

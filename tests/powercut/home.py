@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 from agent.boot.control import SlotsControl
 from agent.boot.handover import Handover
@@ -16,14 +17,25 @@ from agent.boot.state import EndReason, Slot
 from agent.errors import HanError, StorageError
 from agent.gbcs.use_cases import ActivateFirmwareAlert, ActivateFirmwareResponse, PpmidActivationAlert, ReceiptAlert
 from agent.image.version import Version
+from agent.update import database
+from agent.update.journal import Journal
 from agent.update.states import State
 from boards.bench.report import Report, Request
+from boards.bench.trust_center import KeyEstablished
 from boards.virtual.disk import Cut, Disk, PowerCut
-from tests.home import DEVICE_EUI, Home
+from boards.virtual.seat import Seat
+from tests.home import DEVICE_EUI, HUB_EUI, Home
+from tests.powercut.counters import Ledger
 from tests.powercut.cuts import PlannedCut, Task
+from tests.update_rig import OLD
 
 Fork = Callable[[int], Task | None]
 OFF_S = 3.0
+OUR_SCHEMA = database.MIGRATIONS
+NEWER_SCHEMA = "CREATE TABLE newer (id INTEGER PRIMARY KEY) STRICT;" + "".join(
+    f"ALTER TABLE {table} ADD COLUMN newer TEXT NOT NULL DEFAULT '';"
+    for table in ("journal", "outbox", "activation_order", "counter", "tunnel", "event", "fact", "hub_key")
+)
 STARTS = 40  # more than any walk needs: beyond it the device is in a loop
 FAULT_LASTS_S = 30.0
 REMEDIES = ("free space", "replace the card", "check the medium")
@@ -59,8 +71,13 @@ class CutHome(Home):
         self.first_request = 0  # of the device's, since the arming
         self.starts: list[tuple[Version, bool]] = []  # what the first stage chose, and whether as a trial
         self.cuts_made: list[str] = []
+        self.keys_made = 0  # that the hub told of
+        self.keys_before = 0  # those made before the arming
+        self.ledger = Ledger()
+        self._opened = (0, 0)
         self.first_stages = 0  # those that were cut among them: such a one may have spent a try
         self._left = list(self.cuts)
+        self._on_at = 0.0
         self._present: PlannedCut | None = None
         self.ends: list[str] = []  # what the program said when a fault ended it
         self._heals_at: float | None = None
@@ -71,6 +88,7 @@ class CutHome(Home):
     def arm(self) -> None:
         """From here on operations count."""
         self.armed = True
+        self.keys_before = self.keys_made
         if DEVICE_EUI in self.world.seats:
             self.first_request = len(self.world.seats[DEVICE_EUI].traffic)
         self._plan()
@@ -103,8 +121,11 @@ class CutHome(Home):
 
     def power_up(self) -> None:
         self.is_on = False
+        self._opened = self._opened_so_far
+        self.ledger.read(self.seat.traffic)
         super().power_up()
         self.is_on = True
+        self.ledger.compare(self.journal)
 
     def choose(self) -> Handover:
         """The first stage, again for every image that ends at once."""
@@ -119,12 +140,19 @@ class CutHome(Home):
         (self.world.blocked.add if version in self.deaf else self.world.blocked.discard)(DEVICE_EUI)
         return handover
 
+    def open_journal(self) -> Journal:
+        """An image that was downloaded brings a newer schema: an older one that comes back after it lives with that."""
+        newer = self.rig.running.version > OLD
+        with patch.object(database, "MIGRATIONS", (*OUR_SCHEMA, NEWER_SCHEMA) if newer else OUR_SCHEMA):
+            return super().open_journal()
+
     def run_until(self, until: Callable[[], bool], limit_s: float = 3_600.0) -> bool:
         """As in ``Home``; a device that falls is off for a moment and comes up again."""
         end = self.world.now + limit_s
         while True:
             try:
                 if not self.is_on:
+                    self.world.run(lambda: self._carry() or False, max(0.0, self._on_at - self.world.now))
                     self.power_up()  # the very first start included, so that it can be cut as well
                 return super().run_until(until, end - self.world.now)
             except PowerCut:
@@ -135,14 +163,25 @@ class CutHome(Home):
     def _fall(self) -> None:
         self.cuts_made.append(str(self.disk.operations[-1]))
         self.is_on = False
-        if DEVICE_EUI in self.world.seats:
+        if self._present is None or self._present.cut is Cut.POWER:
+            self.rig.boot_number += 1
+            self.world.cut_power(DEVICE_EUI)
+        else:
             self.world.detach(DEVICE_EUI)
         with suppress(PowerCut):
             self.rig.close_database()
-        if self._present is None or self._present.cut is Cut.POWER:
-            self.rig.boot_number += 1
         self._plan()
-        self.world.run(lambda: self._carry() or False, OFF_S)
+        self._on_at = self.world.now + OFF_S
+
+    def switch_off(self) -> None:
+        """The power goes now; ``run_until`` brings it back."""
+        self.is_on = False
+        self.world.cut_power(DEVICE_EUI)
+        self.disk.lose_power()
+        with suppress(PowerCut):
+            self.rig.close_database()
+        self.disk.power_on()
+        self.rig.boot_number += 1
 
     def _end(self, error: StorageError) -> None:
         """The program said why it cannot go on, and ended with exit code 4: the unit starts it again."""
@@ -173,11 +212,23 @@ class CutHome(Home):
 
     def _carry(self) -> None:
         self._heal()
-        self.told += [one for one in self.backhaul.carry(self.world.now) if isinstance(one, Report)]
+        for one in self.backhaul.carry(self.world.now):
+            self.keys_made += isinstance(one, KeyEstablished)
+            if isinstance(one, Report):
+                self.told.append(one)
 
     def _look(self) -> bool:
         self._carry()
         return self.device.restart != ""
+
+    @property
+    def seat(self) -> Seat:
+        """The device's chip."""
+        return self.world.seats[DEVICE_EUI]
+
+    @property
+    def _opened_so_far(self) -> tuple[int, int]:
+        return self.seat.opened, self.world.seats[HUB_EUI].opened
 
     # --- what a scenario asks ---------------------------------------------------------------------------------------
 
@@ -185,6 +236,13 @@ class CutHome(Home):
     def state(self) -> State | None:
         """Where the update stands; None while the device is off."""
         return self.device._update.state if self.is_on else None
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the device is back on the HAN: the hub answers, and since the start secured frames went both ways."""
+        if not self.is_on or not self.device.hub_answers:
+            return False
+        return all(now > before for now, before in zip(self._opened_so_far, self._opened, strict=True))
 
     @property
     def outcomes(self) -> list[tuple[bool, Version]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+from Crypto.Hash import SHA256
+from Crypto.Signature import DSS
 
 from agent.boot import control, slots, store
 from agent.boot.area import Medium
@@ -13,9 +15,16 @@ from agent.boot.mark import ConfirmedMark, read_mark, write_mark
 from agent.boot.state import BootState, encode
 from agent.boot.store import COPY_OFFSETS
 from agent.errors import StorageError
-from agent.update import database, machine, outbox, staging
+from agent.gbcs.certificate import KeyUse
+from agent.gbcs.keystore import KeyStore
+from agent.gbcs.message import decode
+from agent.gbcs.protection import signed_octets
+from agent.update import database, journal, machine, outbox, staging
 from agent.update.states import State
+from agent.zigbee import joining
+from boards.virtual.stack import key_store
 from tests import update_rig
+from tests.home import identity
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -165,6 +174,79 @@ class _NotYet:
         """Later."""
 
 
+def own_counter_stored_when_delivered(patch: pytest.MonkeyPatch) -> None:
+    """An alert leaves under a counter that the journal does not know yet."""
+    used: list[int] = []
+    settled = outbox.Outbox.take_settled
+
+    def next_own_counter(self: journal.Journal) -> int:
+        value = (self.counter("own") or int(self._wall_clock()) << journal.COUNTER_STEP_BITS) + 1
+        used.append(value)
+        return value
+
+    def take_settled(self: outbox.Outbox, now: float) -> list[journal.OutboxRow]:
+        rows = settled(self, now)
+        if rows and used:
+            self._journal.set_counter("own", used.pop())
+        return rows
+
+    patch.setattr(journal.Journal, "next_own_counter", next_own_counter)
+    patch.setattr(outbox.Outbox, "take_settled", take_settled)
+
+
+def accepted_counter_stored_after_the_answer(patch: pytest.MonkeyPatch) -> None:
+    """The command is carried out and answered in one transaction, its counter follows with the delivery."""
+    late: list[tuple[int, int, int]] = []
+    settled, real = outbox.Outbox.take_settled, journal.Journal.accept
+
+    def take_settled(self: outbox.Outbox, now: float) -> list[journal.OutboxRow]:
+        rows = settled(self, now)
+        while rows and late:
+            real(self._journal, *late.pop())
+        return rows
+
+    patch.setattr(journal.Journal, "accept", lambda self, *which: late.append(which))
+    patch.setattr(outbox.Outbox, "take_settled", take_settled)
+
+
+def signed_anew_for_every_sending(patch: pytest.MonkeyPatch) -> None:
+    """With a signature that is not deterministic: other octets under a counter that has left before."""
+    real, keys = outbox.Outbox.to_send, KeyStore.load(identity("ppmid").device_keys)
+
+    def anew(row: journal.OutboxRow) -> journal.OutboxRow:
+        message = decode(row.message)
+        key = keys.private_key(message.originator, KeyUse.DIGITAL_SIGNING)
+        assert key is not None
+        signature = DSS.new(key, "fips-186-3", encoding="binary").sign(SHA256.new(signed_octets(message)))
+        return replace(row, message=replace(message, signature=signature).encode())
+
+    patch.setattr(outbox.Outbox, "to_send", lambda self, now: [(handle, anew(row)) for handle, row in real(self, now)])
+
+
+def chip_counter_not_reserved_ahead(patch: pytest.MonkeyPatch) -> None:
+    """The chip writes NV when a reserve is used up, not before its first number leaves."""
+
+    def take(self: key_store.ReservedCounter) -> int:
+        value = self.next_value
+        self.next_value = value + 1
+        if self.next_value >= self.reserve + self._step:
+            self.reserve = self.next_value
+            self._on_reserve()
+        return value
+
+    patch.setattr(key_store.ReservedCounter, "take", take)
+
+
+def link_key_not_journalled(patch: pytest.MonkeyPatch) -> None:
+    """Every start makes a new key, and every partner with a limit on them shuts the door one day."""
+    patch.setattr(journal.Journal, "set_hub_key", lambda self, state: None)
+
+
+def journalled_key_never_doubted(patch: pytest.MonkeyPatch) -> None:
+    """The journal has the key, the chip lost it with its power, and nobody notices."""
+    patch.setattr(joining.Joining, "secured_sent", lambda self, status, now: None)
+
+
 # --- found by a medium that fails -------------------------------------------------------------------------------------
 
 
@@ -221,4 +303,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(commits_without_fsync, "ppmid-dated", ("lost",)),
     Mutant(acknowledged_is_delivered, "ppmid-confirm", ("lost",)),
     Mutant(report_without_the_confirm, "ppmid-confirm", ("lost",)),
+    Mutant(own_counter_stored_when_delivered, "ppmid-confirm", ("lost",)),
+    Mutant(accepted_counter_stored_after_the_answer, "hcalcs-dated", ("lost",)),
+    Mutant(signed_anew_for_every_sending, "ppmid-confirm", ("lost",)),
+    Mutant(chip_counter_not_reserved_ahead, "ppmid-restart", ("lost",)),
+    Mutant(link_key_not_journalled, "ppmid-join", ("kill",)),
+    Mutant(journalled_key_never_doubted, "ppmid-join-lag", ("lost",)),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tempfile
 import traceback
 from contextlib import redirect_stderr, suppress
@@ -19,14 +20,16 @@ from agent.boot.state import Slot, SlotState
 from agent.boot.store import Finding
 from agent.image.version import Version
 from agent.settings import OtaSettings
+from agent.zigbee.cbke.mmo import mmo
 from boards.bench.settings import ServerSettings
 from boards.virtual.disk import PowerCut
-from tests.home import DEVICE_EUI
+from tests.home import DEVICE_EUI, HUB_EUI
 from tests.image_factory import make_key
 from tests.powercut.cuts import Task
 from tests.powercut.downloads import Download, watch
 from tests.powercut.home import CutHome, Fork, WatchedDisk
-from tests.powercut.scenarios import BY_NAME, HOUR_S, TRIES, Scenario
+from tests.powercut.remembered import starts_made_cheap
+from tests.powercut.scenarios import BY_NAME, HOUR_S, TRIES, Scenario, expect
 from tests.update_rig import NEW, NEWER, image
 
 BLOCK_OCTETS = 200  # fewer rounds than with 50, and as little a divisor of a checkpoint's 4096
@@ -65,12 +68,14 @@ def make_home(scenario: Scenario, task: Task, fork: Fork | None = None) -> CutHo
         stillborn=scenario.stillborn,
         cuts=list(task.cuts),
         fork=fork,
+        keys=scenario.keys,
+        chip_lag_s=scenario.chip_lag_s,
     )
 
 
 def finish(scenario: Scenario, home: CutHome, result: Result) -> Result:
     """The walk, and the judgement of where it ended."""
-    with redirect_stderr(io.StringIO()):  # the first stage's log
+    with redirect_stderr(io.StringIO()), starts_made_cheap():  # the first stage's log
         try:
             _walk(scenario, home, result)
         except (Exception, PowerCut) as error:  # noqa: BLE001  # whatever it is, it is what the sweep looks for
@@ -92,6 +97,7 @@ def _walk(scenario: Scenario, home: CutHome, result: Result) -> None:
         result.operations = len(home.disk.operations)
         _judge_reports(scenario, home)
         _judge_downloads(scenario, home, result)
+        _judge_keys(home)
         _judge_rest(scenario, home)
     finally:
         result.where = home.cuts_made
@@ -150,6 +156,25 @@ def _judge_rest(scenario: Scenario, home: CutHome) -> None:
     assert home.starts[starts:] == [(expected, False)], f"the next start ran {home.starts[starts:]}"
     assert len(home.reports) == told, "reported again after one more start"
     _judge_slot(home, expected)
+    _judge_keys(home)
+
+
+def _judge_keys(home: CutHome) -> None:
+    """On the HAN, one key on both sides, in the chip's NV and, as a hash, in the journal; counters went forward."""
+    expect(home.run_until(lambda: home.is_member, HOUR_S), "no secured frame goes through")
+    ours, theirs = home.seat.keys.get(HUB_EUI), home.world.seats[HUB_EUI].keys.get(DEVICE_EUI)
+    assert ours is not None
+    assert theirs is not None
+    assert ours.key == theirs.key, "device and hub hold different keys"
+    assert [entry.key for entry in home.seat.memory.get("link keys")] == [ours.key], "the chip's NV holds another key"
+    assert json.loads(home.journal.hub_key() or "{}").get("key_hash") == mmo(ours.key).hex(), (
+        "the journal knows another key"
+    )
+    most = home.keys_before or 1 + len(home.cuts_made)
+    assert home.keys_made <= most, f"{home.keys_made} keys were made, at most {most} were due"
+    assert not home.world.reused, home.world.reused[0]
+    home.ledger.read(home.seat.traffic)
+    home.ledger.compare(home.journal)
 
 
 def _judge_slot(home: CutHome, expected: Version) -> None:

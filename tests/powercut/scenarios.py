@@ -49,6 +49,8 @@ class Scenario:
     attempts: int = 1
     deaf: frozenset[Version] = frozenset()
     stillborn: frozenset[Version] = frozenset()
+    keys: str = "suite-2"  # the key establishment of device and hub
+    chip_lag_s: float = 0.0  # a chip that has a link key in NV only after its answer
 
 
 def expect(happened: bool, what: str) -> None:
@@ -61,6 +63,27 @@ def wait_for_outcome(home: CutHome) -> None:
 
 def wait_for_state(home: CutHome, *states: State) -> None:
     expect(home.run_until(lambda: home.state in states, PATIENCE_S), f"never {states[0].value}")
+
+
+# --- the HAN ---------------------------------------------------------------------------------------------------------
+
+
+def join(home: CutHome) -> None:
+    """A new device, or one that was here before: on the HAN with a key that both sides hold."""
+    expect(home.run_until(lambda: home.is_member, HOUR_S), "not back on the HAN within an hour")
+
+
+def joined_and_off(home: CutHome) -> None:
+    join(home)
+    home.switch_off()
+
+
+def start_twice(home: CutHome) -> None:
+    """The power comes, and later the program alone is started anew."""
+    join(home)
+    home.device.restart = "by the engineer"
+    expect(home.run_until(lambda: home.device.restart == "", HOUR_S), "no restart")
+    join(home)
 
 
 # --- a PPMID ----------------------------------------------------------------------------------------------------------
@@ -180,6 +203,10 @@ def hold_and_activate(home: CutHome) -> None:
 
 
 SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(name="ppmid-join", drive=join, version=OLD, outcomes=()),
+    Scenario(name="ppmid-join-lag", drive=join, version=OLD, outcomes=(), chip_lag_s=0.05),
+    Scenario(name="ppmid-restart", prepare=joined_and_off, drive=start_twice, version=OLD, outcomes=()),
+    Scenario(name="hcalcs-join", role="hcalcs", drive=join, version=OLD, outcomes=(), keys="suite-1"),
     Scenario(name="ppmid-update", drive=update),
     Scenario(name="ppmid-resume", prepare=half_downloaded, drive=wait_for_outcome),
     Scenario(name="ppmid-confirm", prepare=in_trial, drive=wait_for_outcome),

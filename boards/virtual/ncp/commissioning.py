@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from boards.virtual.ncp import items
 from boards.virtual.ncp.codec import Subsystem
-from boards.virtual.ncp.network_image import read_logical_type, read_network
+from boards.virtual.ncp.network_image import highest_counter, read_logical_type, read_network
 from boards.virtual.ncp.nv import old_item
 from boards.virtual.ncp.zdo_server import channels_of
 from boards.virtual.stack.interface import DEFAULT_CENTRALIZED_KEY, JoinFailure, LogicalType, NetworkState, PollRates
@@ -146,7 +146,14 @@ class Commissioning:
         channels = channels_of(self.channels) + channels_of(self.secondary_channels & ~self.channels)
         logical_type = read_logical_type(self.chip.nv)
         sleepy = logical_type is LogicalType.END_DEVICE
-        self.chip.stack.join(channels, self._keys_left.pop(0), logical_type, self._extended_pan_id(), not sleepy)
+        self.chip.stack.join(
+            channels,
+            self._keys_left.pop(0),
+            logical_type,
+            self._extended_pan_id(),
+            not sleepy,
+            highest_counter(self.chip.nv),
+        )
         if sleepy:
             self.set_poll_rates()
 

@@ -127,6 +127,11 @@ def _read_counter(nv: NvMemory, extended_pan_id: int) -> int:
     return 0
 
 
+def highest_counter(nv: NvMemory) -> int:
+    """Above every NWK frame counter used on any network: one that is joined again may still have its key."""
+    return max((int(items.SEC_MATERIAL_ENTRY.unpack(packed)[0]) for _, packed in _counters(nv)), default=0)
+
+
 def _counters(nv: NvMemory) -> list[tuple[int, bytes]]:
     size = items.SEC_MATERIAL_ENTRY.size
     return [(sub, packed) for sub, packed in nv.table(items.TABLE_NWK_SEC_MATERIAL) if len(packed) == size]

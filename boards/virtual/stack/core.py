@@ -10,7 +10,7 @@ from boards.virtual.air.medium import Air
 from boards.virtual.air.radio import Radio
 from boards.virtual.air.scheduler import Cancel
 from boards.virtual.stack.interface import StackSink
-from boards.virtual.stack.key_store import KeyStore
+from boards.virtual.stack.key_store import RESERVE_STEP, KeyStore
 from boards.virtual.stack.network import Network
 
 
@@ -33,6 +33,7 @@ class StackSettings:
     broadcast_lifetime_s: float = 9.0  # nwkBroadcastDeliveryTime
     route_wait_s: float = 1.5  # our choice below nwkcRouteDiscoveryTime: homes are at most a few hops deep
     route_attempts: int = 2
+    counter_reserve: int = RESERVE_STEP  # frames that a counter kept in NV is ahead
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class Core:
         self.settings = settings or StackSettings()
         self.statistics = StackStatistics()
         self.network: Network | None = None
-        self.keys = KeyStore(self.changed)
+        self.keys = KeyStore(self.changed, self.settings.counter_reserve)
         self.radio = Radio(air, eui, generator.randrange(256))
         self._generation = 0
         self._nwk_sequence = generator.randrange(256)

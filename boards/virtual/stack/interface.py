@@ -281,7 +281,7 @@ class ZigbeeStack(Protocol):
         """Trust Center: the key for devices without an entry."""
 
     def set_link_key(self, eui: int, short: int, key: bytes) -> None:
-        """A link key that key establishment made; from now on the data key for ``eui``, counters start at 0."""
+        """A link key that key establishment made; from now on the data key for ``eui``. Its counter never goes back."""
 
     def set_poll_rates(self, rates: PollRates) -> None:
         """Sleepy end device: how often to ask the parent for frames, from now on."""

@@ -198,7 +198,10 @@ class Joiner:
         if parent is None or transport.destination != self._core.eui:
             return
         self._finish()
-        self._core.keys.set(transport.source, self._order.link_key)
+        entry = self._core.keys.set(transport.source, self._order.link_key)
+        entry.outgoing.skip_to(
+            self._order.first_counter
+        )  # each secured frame before took a number of the NWK layer too
         kind = LogicalType.COORDINATOR if parent.sender == COORDINATOR else LogicalType.ROUTER
         self._joined(
             NetworkState(

@@ -41,7 +41,7 @@ class NeighbourRecord:
 class Network:
     """One network as seen from one chip. Made from a NetworkState, turns back into one."""
 
-    def __init__(self, state: NetworkState, on_change: Callable[[], None]) -> None:
+    def __init__(self, state: NetworkState, on_change: Callable[[], None], reserve: int) -> None:
         self.logical_type = state.logical_type
         self.short = state.short
         self.channel = state.channel
@@ -54,7 +54,7 @@ class Network:
         self.parent_short = state.parent_short
         self.parent_eui = state.parent_eui
         self.depth = state.depth
-        self.outgoing = ReservedCounter(state.outgoing_counter, on_change)
+        self.outgoing = ReservedCounter(state.outgoing_counter, on_change, reserve)
         self.neighbours: dict[int, NeighbourRecord] = {}
         self._by_short: dict[int, NeighbourRecord] = {}
         self._short_of: dict[int, int] = {}

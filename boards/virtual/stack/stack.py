@@ -228,7 +228,7 @@ class Stack:
 
     def _enter(self, state: NetworkState) -> Network:
         """Be on the network."""
-        network = Network(state, self._core.changed)
+        network = Network(state, self._core.changed, self._core.settings.counter_reserve)
         radio = self._core.radio
         radio.channel, radio.pan_id, radio.short = network.channel, network.pan_id, network.short
         self._core.network = network

@@ -28,7 +28,7 @@ def bootstrap(suite: str, root: Path, options: Iterable[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="han-sources-") as folder:
         sources = [Path(folder) / path.name for path in apt_sources()]
         for path, original in zip(sources, apt_sources(), strict=True):
-            path.write_text(original.read_text(encoding="utf-8").replace(_this_suite(), suite), encoding="utf-8")
+            path.write_text(original.read_text(encoding="utf-8").replace(this_suite(), suite), encoding="utf-8")
         run([*ALONE, "--mount-proc", "mmdebstrap", "--quiet", *options, suite, str(root), *map(str, sources)])
 
 
@@ -36,14 +36,15 @@ def apt_sources() -> list[Path]:
     """The files of this host's apt that name its release. Raises RootError."""
     folder = APT / "sources.list.d"
     files = [APT / "sources.list", *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]
-    word = re.compile(rf"^(?!#).*(?<![\w-]){re.escape(_this_suite())}\b", re.MULTILINE)
+    word = re.compile(rf"^(?!#).*(?<![\w-]){re.escape(this_suite())}\b", re.MULTILINE)
     found = [path for path in files if path.is_file() and word.search(path.read_text(encoding="utf-8"))]
     if not found:
-        raise RootError(f"no apt source of {_this_suite()} in {folder} or {APT}/sources.list: see sources.list(5)")
+        raise RootError(f"no apt source of {this_suite()} in {folder} or {APT}/sources.list: see sources.list(5)")
     return found
 
 
-def _this_suite() -> str:
+def this_suite() -> str:
+    """This host's release of Debian. Raises RootError on another system."""
     release = platform.freedesktop_os_release()
     suite = release.get("VERSION_CODENAME", "")
     if release.get("ID") != "debian" or not suite:

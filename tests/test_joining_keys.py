@@ -30,8 +30,8 @@ from agent.zigbee.cbke.hub_key import HeldKey, HubKey, LinkKeyFailed, LinkKeyFor
 from agent.zigbee.cbke.machine import KeyEstablishment
 from agent.zigbee.cbke.messages import KeyCommand, KeyFrame, Terminate, TerminateStatus
 from agent.zigbee.clusters import Cluster
+from agent.zigbee.hub_contact import SECURED_FAILURES
 from agent.zigbee.joining import (
-    SECURED_FAILURES,
     HubFound,
     HubLost,
     JoinEvent,

@@ -19,7 +19,7 @@ from agent.errors import StorageError
 from agent.update.commands import EndUpgrade, Note
 from agent.update.database import Database, open_database
 from agent.update.journal import Journal, LoggedEvent
-from agent.update.machine import STALLED_STARTS
+from agent.update.reception import STALLED_STARTS
 from agent.update.states import State
 from boards.virtual.disk import Disk, Fault, MediumFault, Survival
 from boards.virtual.disk.files import DiskFiles
@@ -302,7 +302,7 @@ def test_an_image_that_is_refused_has_one_receipt_whatever_fails_at_its_end(seed
 
     def start() -> None:
         rig.start(1.0)
-        reporter = rig.machine._reporter
+        reporter = rig.reporter
         received = reporter.received
 
         def count(**facts: object) -> None:

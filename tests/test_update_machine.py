@@ -95,7 +95,7 @@ def test_a_trial_that_never_comes_up_spends_its_tries_and_goes_back() -> None:
 
 def test_power_lost_between_confirm_and_report_is_repaired_at_the_next_start() -> None:
     rig = on_trial(Rig())
-    rig.machine._slots.confirm()  # the commit is durable; the program dies before the journal hears of it
+    rig.slots.confirm()  # the commit is durable; the program dies before the journal hears of it
     rig.start(20.0)
     assert (rig.running.version, rig.running.trial) == (NEW, False)
     rig.machine.hub_answered(21.0, UTC + 21)

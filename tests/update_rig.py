@@ -158,9 +158,10 @@ class Rig:
         control = SlotsControl(self.store, self.areas, handover.slot)
         self.close_database()
         self.journal = Journal(self.open_database(), wall_clock=lambda: UTC)
-        slots = FirmwareSlots(control, self.areas, tries=3)
+        self.slots = FirmwareSlots(control, self.areas, tries=3)
+        self.reporter = Posted(self.journal)
         self.machine = UpdateMachine(
-            self.journal, slots, Posted(self.journal), self.running, self._policy(), random.Random(1)
+            self.journal, self.slots, self.reporter, self.running, self._policy(), random.Random(1)
         )
         self.machine.self_tests = self.self_tests
         self.commands = []

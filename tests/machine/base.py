@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
-import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import HanError
+from tests import debian_root
+from tests.debian_root import RootError, bootstrap, run, this_suite
 
 TOOLS = {  # program -> the Debian package that has it
     "mmdebstrap": "mmdebstrap",
@@ -40,7 +38,7 @@ FILES = {
 }
 
 
-class MachineError(HanError):
+class MachineError(RootError):
     """The machine cannot be made here, or did not do as it should; the message says what and where to look."""
 
 
@@ -63,13 +61,10 @@ def check_tools() -> None:
 
 
 def debian(cache: Path) -> System:
-    """The system out of ``cache``, or made anew: half a minute on an idle machine. Raises MachineError."""
-    release = platform.freedesktop_os_release()
-    suite = release.get("VERSION_CODENAME", "")
-    if release.get("ID") != "debian" or not suite:
-        raise MachineError(f"this host is {release.get('PRETTY_NAME')}: the machine is made on Debian, from its mirror")
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    folder = cache / f"debian-{suite}-{recipe}"
+    """The system out of ``cache``, or made anew: half a minute on an idle machine. Raises RootError."""
+    suite = this_suite()
+    recipe = hashlib.sha256(b"".join(Path(name).read_bytes() for name in (__file__, debian_root.__file__))).hexdigest()
+    folder = cache / f"debian-{suite}-{recipe[:12]}"
     if not folder.is_dir():
         for old in cache.glob("debian-*"):
             shutil.rmtree(old)
@@ -82,7 +77,7 @@ def debian(cache: Path) -> System:
 
 def _make(suite: str, folder: Path) -> None:
     root = folder / "root"
-    _bootstrap(suite, root)
+    bootstrap(suite, root, _options())
     for name, text in FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,13 +90,14 @@ def _make(suite: str, folder: Path) -> None:
     with image.open("wb") as file:
         file.truncate((ROOT_START_MIB + ROOT_MIB) * MIB)
     table = f"label: dos\nlabel-id: 0x{DISK_ID:08x}\n1 : start={ROOT_START_MIB}MiB, size={ROOT_MIB}MiB, type=83\n"
-    run_quietly(["sfdisk", "--quiet", str(image)], words=table)
+    run(["sfdisk", "--quiet", str(image)], words=table)
     place = f"offset={ROOT_START_MIB * MIB}"
-    run_quietly(["mke2fs", "-q", "-F", "-t", "ext4", "-E", place, "-d", str(root), str(image), f"{ROOT_MIB}M"])
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", place, "-d", str(root), str(image), f"{ROOT_MIB}M"])
     shutil.rmtree(root)
 
 
-def _bootstrap(suite: str, root: Path) -> None:
+def _options() -> list[str]:
+    """Of mmdebstrap."""
     modules = "".join(f"{name}\\n" for name in INITRD_MODULES)
     hook = (
         'mkdir -p "$1/etc/initramfs-tools/conf.d"; echo MODULES=list > "$1/etc/initramfs-tools/conf.d/machine"; '
@@ -109,27 +105,4 @@ def _bootstrap(suite: str, root: Path) -> None:
     )
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in UNNEEDED]
     options += ["--variant=minbase", f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"']
-    # Mounts of its own that end with it, however it ends: nobody may ever clean up through a mounted /proc or /dev.
-    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    mmdebstrap = [*alone, "mmdebstrap", "--quiet", *options, f"--essential-hook={hook}"]
-    run_quietly([*mmdebstrap, suite, str(root), *_apt_sources(suite)])
-
-
-def _apt_sources(suite: str) -> list[str]:
-    """The files of this host's apt that name its release."""
-    folder = Path("/etc/apt/sources.list.d")
-    files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list")), *sorted(folder.glob("*.sources"))]
-    word = re.compile(rf"^(?!#).*\b{re.escape(suite)}\b", re.MULTILINE)
-    found = [str(path) for path in files if path.is_file() and word.search(path.read_text(encoding="utf-8"))]
-    if not found:
-        raise MachineError(f"no apt source of {suite} in {folder} or /etc/apt/sources.list: see sources.list(5)")
-    return found
-
-
-def run_quietly(command: list[str], words: str = "") -> str:
-    """Its standard output; ``words`` are its input. Raises MachineError with its last words when it fails."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True, input=words)
-    if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise MachineError(f"{' '.join(command[:4])} ... failed with exit code {done.returncode}:\n{said}")
-    return done.stdout
+    return [*options, f"--essential-hook={hook}"]

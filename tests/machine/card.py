@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boards.bench.demo.prepare import write_configs
-from tests.machine.base import MIB, System, run_quietly
+from tests.debian_root import run
+from tests.machine.base import MIB, System
 from tests.system.lab import Lab
 
 RADIO = "/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_HAN-if00-port0"  # QEMU's serial bridge, as udev calls it
@@ -41,4 +42,4 @@ def make_card(lab: Lab, system: System, wheels: Path) -> Card:
 
 
 def _han_agent(*arguments: str) -> str:
-    return run_quietly([sys.executable, "-m", "agent.cli", *arguments])
+    return run([sys.executable, "-m", "agent.cli", *arguments])

@@ -57,7 +57,7 @@ class Story:
     proved: list[str] = field(default_factory=list)
 
     def tell(self) -> None:
-        """All of it. Raises AssertionError or MachineError where it goes another way."""
+        """All of it. Raises AssertionError or RootError where it goes another way."""
         self.lab = Lab(self.folder, Path(sys.executable), REPOSITORY, SPEED, heard=self.heard)
         try:
             self._prepare()

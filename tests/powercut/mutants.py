@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -19,8 +19,10 @@ from agent.gbcs.certificate import KeyUse
 from agent.gbcs.keystore import KeyStore
 from agent.gbcs.message import decode
 from agent.gbcs.protection import signed_octets
-from agent.update import database, journal, machine, outbox, staging
+from agent.update import activation, database, journal, outbox, reception, staging
+from agent.update.course import NOTHING_STORED
 from agent.update.states import State
+from agent.update.trial import SelfTest
 from agent.zigbee import joining
 from boards.virtual.stack import key_store
 from tests import update_rig
@@ -46,14 +48,14 @@ def journal_before_fsync_at_a_checkpoint(patch: pytest.MonkeyPatch) -> None:
     """The checkpoint is in the journal, and its octets are not on the medium."""
     syncs: list[Callable[[], int]] = []
     real = slots.SlotWriter.checkpoint
-    save = machine.UpdateMachine._save
+    save = reception.Reception._save
 
-    def save_first(self: machine.UpdateMachine, checkpoint: staging.Checkpoint) -> None:
+    def save_first(self: reception.Reception, checkpoint: staging.Checkpoint) -> None:
         save(self, checkpoint)
         syncs.pop()()
 
     patch.setattr(slots.SlotWriter, "checkpoint", lambda self: syncs.append(lambda: real(self)) or 0)
-    patch.setattr(machine.UpdateMachine, "_save", save_first)
+    patch.setattr(reception.Reception, "_save", save_first)
 
 
 def both_copies_of_the_boot_state_before_one_fsync(patch: pytest.MonkeyPatch) -> None:
@@ -94,41 +96,41 @@ class _Unsynced:
 
 
 def confirm_before_the_health_check(patch: pytest.MonkeyPatch) -> None:
-    begin = machine.UpdateMachine._start_after_activation
+    start = activation.Activation.start
 
-    def confirm_at_once(self: machine.UpdateMachine, now: float) -> None:
+    def confirm_at_once(self: activation.Activation, now: float, self_tests: Sequence[SelfTest]) -> None:
         if self._running.trial:
             self._slots.confirm()
-        begin(self, now)
+        start(self, now, self_tests)
 
-    patch.setattr(machine.UpdateMachine, "_start_after_activation", confirm_at_once)
+    patch.setattr(activation.Activation, "start", confirm_at_once)
 
 
 def report_outside_of_the_transaction(patch: pytest.MonkeyPatch) -> None:
     """First the state, then the row that tells of it."""
 
-    def report(self: machine.UpdateMachine, *, success: bool, utc: int) -> None:
-        record = self.record
-        self._move(State.IDLE, **machine.NOTHING_STORED)
+    def report(self: activation.Activation, *, success: bool, utc: int) -> None:
+        record = self._course.record
+        self._course.move(State.IDLE, **NOTHING_STORED)
         self._reporter.activated(success=success, record=record, version=self._running.version, utc=utc)
         self._failure, self._owes_report = "", False
 
-    patch.setattr(machine.UpdateMachine, "_report", report)
+    patch.setattr(activation.Activation, "_report", report)
 
 
 def report_before_the_transaction(patch: pytest.MonkeyPatch) -> None:
     """First the row, then the state that it tells of: reported twice, under two counters."""
-    real = machine.UpdateMachine._report
+    real = activation.Activation._report
 
-    def report(self: machine.UpdateMachine, *, success: bool, utc: int) -> None:
-        self._reporter.activated(success=success, record=self.record, version=self._running.version, utc=utc)
+    def report(self: activation.Activation, *, success: bool, utc: int) -> None:
+        self._reporter.activated(success=success, record=self._course.record, version=self._running.version, utc=utc)
         reporter, self._reporter = self._reporter, _Silent()
         try:
             real(self, success=success, utc=utc)
         finally:
             self._reporter = reporter
 
-    patch.setattr(machine.UpdateMachine, "_report", report)
+    patch.setattr(activation.Activation, "_report", report)
 
 
 class _Silent:
@@ -153,9 +155,9 @@ def acknowledged_is_delivered(patch: pytest.MonkeyPatch) -> None:
 
 def report_without_the_confirm(patch: pytest.MonkeyPatch) -> None:
     """Alert first, commit afterwards."""
-    real = machine.UpdateMachine._confirm
+    real = activation.Activation._confirm
 
-    def confirm(self: machine.UpdateMachine, now: float) -> None:
+    def confirm(self: activation.Activation, now: float) -> None:
         slots_, self._slots = self._slots, _NotYet(self._slots)
         try:
             real(self, now)
@@ -163,7 +165,7 @@ def report_without_the_confirm(patch: pytest.MonkeyPatch) -> None:
             self._slots = slots_
         self._slots.confirm()
 
-    patch.setattr(machine.UpdateMachine, "_confirm", confirm)
+    patch.setattr(activation.Activation, "_confirm", confirm)
 
 
 class _NotYet:
@@ -257,7 +259,7 @@ def log_is_trusted_after_a_failed_sync(patch: pytest.MonkeyPatch) -> None:
 
 def failed_arming_ends_the_activation(patch: pytest.MonkeyPatch) -> None:
     """The report says that it failed, and the boot state may say that the trial comes."""
-    patch.setattr(machine, "StorageRefusedError", StorageError)
+    patch.setattr(activation, "StorageRefusedError", StorageError)
 
 
 def mark_that_is_there_is_only_synced(patch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from agent.boot.control import SlotsControl
 from agent.boot.places import Places, open_places
 from agent.boot.state import Slot
 from agent.settings import load_device
+from agent.update.course import NOTHING_STORED
 from agent.update.database import open_database
 from agent.update.journal import Journal, LoggedEvent
-from agent.update.machine import NOTHING_STORED
 from agent.update.states import PENDING, State
 
 REASON = "the engineer asked for it"
@@ -44,7 +44,7 @@ def cancel(config: Path) -> Cancelled:
 
 
 def _cancel_at_rest(config: Path, database: Path) -> Cancelled:
-    """As ``agent.update.machine`` drops it: the journal first, so that a CS06 finds no image; then the slot."""
+    """As ``agent.update.reception`` drops it: the journal first, so that a CS06 finds no image; then the slot."""
     with ExitStack() as stack:
         opened = open_places(Places.load(config), stack)
         journal = Journal(stack.enter_context(closing(open_database(database))))

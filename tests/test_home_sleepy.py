@@ -9,7 +9,7 @@ import pytest
 from agent.events import SetPollRate
 from agent.gbcs.use_cases import ReceiptAlert
 from agent.update.states import State
-from agent.zigbee.joining import TIME_REFRESH_S
+from agent.zigbee.hub_contact import TIME_REFRESH_S
 from boards.bench.happenings import DeviceSeen
 from boards.bench.settings import ServerSettings
 from tests.home import DEVICE_EUI, HUB_EUI, Home

@@ -36,7 +36,7 @@ from agent.events import (
 from agent.zigbee import zdo
 from agent.zigbee.cbke.hub_key import HubKey
 from agent.zigbee.foundation import Value
-from agent.zigbee.hub_contact import TIME_REFRESH_S, HubContact
+from agent.zigbee.hub_contact import HubContact
 from agent.zigbee.join_course import JoinCourse
 from agent.zigbee.join_events import (
     ON_A_NETWORK,
@@ -59,7 +59,7 @@ from agent.zigbee.whereabouts import describe
 from agent.zigbee.zcl import ZclFrame
 
 __all__ = [
-    "ON_A_NETWORK", "TIME_REFRESH_S", "HubAnswered", "HubFound", "HubLost", "JoinEvent", "JoinFailed", "JoinState",
+    "ON_A_NETWORK", "HubAnswered", "HubFound", "HubLost", "JoinEvent", "JoinFailed", "JoinState",
     "JoinedAsTold", "Joining", "LeftNetwork", "NetworkUp", "SwapOutTried",
 ]  # fmt: skip
 

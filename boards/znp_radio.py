@@ -47,6 +47,8 @@ from boards.znp.poll_rate import set_poll_rate
 
 ANNOUNCEMENTS = (0x0013, 0x001F)  # Device_annce, Parent_annce
 RESPONSE = 0x8000
+# What may leave the chip on another network, or on none.
+MEMBERSHIP = (FormNetwork, JoinNetwork, RestoreNetwork, DiscoverNetworks, MoveNetwork, LeaveNetwork)
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +129,7 @@ class ZnpRadio:
 
     async def _carry_out(self, link: MtLink, request: RadioRequest) -> RadioResult:
         network = self._network
-        if not isinstance(request, ApsRequest | PermitJoin | PermitInstallCode | SetLinkKey):
+        if isinstance(request, MEMBERSHIP):
             self._here = None  # until the request says where the chip is
         match request:
             case ApsRequest():

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from agent.events import SetPollRate
+from agent.events import LogicalType, SetPollRate
 from agent.gbcs.use_cases import ReceiptAlert
 from agent.update.states import State
 from agent.zigbee.hub_contact import TIME_REFRESH_S
@@ -121,7 +121,7 @@ def test_a_day_at_rest_is_a_few_seconds_of_fast_polling_for_each_look_at_the_hub
     home.run(600.0)
     before = len(rates(home))
     home.run(86_400.0)
-    spells = 86_400.0 / TIME_REFRESH_S + 2  # and the daily query
+    spells = 86_400.0 / TIME_REFRESH_S[LogicalType.END_DEVICE] + 2  # and the daily query
     assert len(rates(home)) - before <= 2 * spells
     assert fast_s(home, before) < 5.0 * spells
 

@@ -24,6 +24,7 @@ from agent.events import (
     RadioStatus,
     RestoreNetwork,
     SetLinkKey,
+    SetPollRate,
 )
 from boards.virtual.ncp.board import BoardSettings, ChipSettings, VirtualBoard
 from tests.znp_hosts import (
@@ -159,6 +160,8 @@ def test_a_short_address_conflict_ends_in_a_new_address_that_host_and_hub_hear_o
             before = await join(hub, device, kind=kind)
             rival = Host(virtual.addresses[2])
             await rival.open()
+            if kind is LogicalType.END_DEVICE:
+                await device.ok(SetPollRate(0.5, 0.1))  # which says nothing of where the chip is
             await hub.ok(PermitInstallCode(RIVAL_EUI, CODE))
             await rival.ok(JoinNetwork(CODE, channels=(15,)))
             hub.events.clear()
@@ -172,6 +175,8 @@ def test_a_short_address_conflict_ends_in_a_new_address_that_host_and_hub_hear_o
             said = new.to_bytes(2, "little") + DEVICE_EUI.to_bytes(8, "little")
             await hub.wait_for(lambda e: isinstance(e, ApsIndication) and e.payload[1:11] == said)
             await exchange(hub, device, new, b"under the new address")
+
+    run(work)
 
 
 def test_leaving_forgets_the_network() -> None:

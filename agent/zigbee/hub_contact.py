@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.events import COORDINATOR, RadioResult, RadioStatus
+from agent.events import COORDINATOR, LogicalType, RadioResult, RadioStatus
 from agent.zigbee import zdo
 from agent.zigbee.cbke.hub_key import HubKey, LinkKeyFailed, LinkKeyMade, MustLeave
 from agent.zigbee.clusters import Cluster
@@ -21,7 +21,8 @@ from agent.zigbee.zcl import ZclFrame
 
 # Our choices.
 ANSWER_TIMEOUT_S = 5.0
-TIME_REFRESH_S = 600.0  # so soon an idle device misses its hub; ZigBee's Keep-Alive cluster has the same base
+# So soon an idle device misses its hub; ZigBee's Keep-Alive cluster has the router's as its base.
+TIME_REFRESH_S = {LogicalType.ROUTER: 600.0, LogicalType.END_DEVICE: 3_600.0}
 TIME_READS_TO_LOSE_HUB = 4
 SECURED_FAILURES = 5  # in a row, before the key is doubted
 
@@ -29,8 +30,16 @@ SECURED_FAILURES = 5  # in a row, before the key is doubted
 class HubContact:
     """``key`` None: no key establishment. ``leave`` ends the membership, for a reason."""
 
-    def __init__(self, course: JoinCourse, clock: HubClock, key: HubKey | None, leave: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        course: JoinCourse,
+        logical_type: LogicalType,
+        clock: HubClock,
+        key: HubKey | None,
+        leave: Callable[[str], None],
+    ) -> None:
         self.key = key
+        self._logical_type = logical_type
         self.hub: Peer | None = None
         self._course = course
         self._where = course.where
@@ -103,7 +112,7 @@ class HubContact:
         utc = self._clock.utc(now) if self._clock.learn(values, now) else None
         self._read_pause.reset()
         self._course.join_pause.reset()  # only now: a network that comes and goes is no success
-        self._course.wake = now + TIME_REFRESH_S
+        self._course.wake = now + TIME_REFRESH_S[self._logical_type]
         self._course.tell(HubAnswered(None if utc is None else int(utc)))
         if self._secured_failures >= SECURED_FAILURES:
             self.key_rejected("secured frames do not reach the hub, others do", now)

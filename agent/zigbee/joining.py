@@ -82,7 +82,7 @@ class Joining:
         self._course = JoinCourse(profile)
         self._where = self._course.where
         self._ask = self._course.ask
-        self._contact = HubContact(self._course, clock, key, leave=self._leave)
+        self._contact = HubContact(self._course, logical_type, clock, key, leave=self._leave)
         self._join_request = request
         self._not_before = float("-inf")  # after a leave that was the hub's wish
         self._leaving = ""  # why

@@ -1,7 +1,8 @@
 """The update as one journalled machine: a decision is durable before it is carried out, and may be carried out twice.
 
 A medium that does not take what it must is a StorageError that ends the program: what was decided in memory only is
-gone with it, and the next start decides anew from what is durable. What the medium will never take ends a transfer.
+gone with it, and the next start decides anew from what is durable. What the medium will never take ends a transfer. A
+full one does not end the program: the hub hears ABORT, and the next offer of the image goes on at the checkpoint.
 
 It owns the journal's record, the slot under writing and the boot control; it never sees a radio. Its owner (the device)
 brings in what the OTA client, the hub's clock and GBCS say, and carries out the commands of ``next_command``.
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from agent.errors import FormatError, StorageError, StorageRefusedError
+from agent.errors import FormatError, StorageError, StorageFullError, StorageRefusedError
 from agent.image.refusal import ABORT, Reason, Refusal
 from agent.image.version import Version
 from agent.update.commands import (
@@ -168,6 +169,9 @@ class UpdateMachine:
         record = self.record
         try:
             staging = self._reopen_slot()
+        except StorageFullError as error:
+            self._wait_for_space(error)
+            return
         except (StorageError, FormatError) as error:
             if isinstance(error, StorageError):
                 self._raise_unless_final(error)
@@ -204,12 +208,20 @@ class UpdateMachine:
             self._command(Decline(f"version {version} is not above {self._running.version}, which runs"))
         elif failed and failed.file_version == file_version and (refusal := failed.refusal(utc)):
             self._command(Decline(refusal))
-        elif same and self.state is State.DOWNLOADING and self._staging is not None:
-            self._command(BeginDownload(self._staging.offset_octets, total_octets, file_version))
+        elif same and self.state is State.DOWNLOADING:
+            self._go_on()
         elif same and self.state in PENDING:
             self._command(Decline(f"version {version} is already held"))
         else:
             self._begin(file_version, total_octets)
+
+    def _go_on(self) -> None:
+        """With the transfer that is under way, or waits for space."""
+        if self._staging is None:
+            self._resume_download()
+        if self._staging is not None:
+            record = self.record
+            self._command(BeginDownload(self._staging.offset_octets, record.total_octets, record.file_version))
 
     def _begin(self, file_version: int, total_octets: int, *, other_may_do: bool = True) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
@@ -250,8 +262,7 @@ class UpdateMachine:
         try:
             refusal = self._staging.feed(octets, self._save)
         except StorageError as error:
-            self._raise_unless_final(error)
-            self._end_badly(ABORT, "storage", str(error))
+            self._storage_failed(error)
             return
         if refusal is not None:
             self._refuse(refusal)
@@ -269,9 +280,23 @@ class UpdateMachine:
                 stream=checkpoint.stream,
             )
 
+    def _storage_failed(self, error: StorageError) -> None:
+        if isinstance(error, StorageFullError):
+            self._wait_for_space(error)
+            return
+        self._raise_unless_final(error)
+        self._end_badly(ABORT, "storage", str(error))
+
+    def _wait_for_space(self, error: StorageFullError) -> None:
+        """The checkpoint stays. Nothing is asked of the hub until it offers the image again: by its head end, when the
+        client asks once more, or to the next start."""
+        self._staging = None
+        self._note("download waits", offset_octets=self.record.offset_octets, reason=str(error))
+        self._command(EndUpgrade(ABORT, self.record.file_version))
+
     def _raise_unless_final(self, error: StorageError) -> None:
-        """The next start goes on at the checkpoint: raises ``error``, unless asking once more is of no use."""
-        if isinstance(error, StorageRefusedError):
+        """The next start goes on at the checkpoint: raises ``error``, unless asking again at once is of no use."""
+        if isinstance(error, StorageRefusedError | StorageFullError):
             return
         stalled = 0
         with suppress(StorageError):  # the medium of the slot is told of, not the journal's
@@ -284,8 +309,7 @@ class UpdateMachine:
         try:
             verdict = staging.finish()
         except StorageError as error:
-            self._raise_unless_final(error)
-            self._end_badly(ABORT, "storage", str(error))
+            self._storage_failed(error)
             return
         utc = int(now + self._utc_minus_now)
         refused = isinstance(verdict, Refusal)

@@ -107,8 +107,19 @@ class KnifeLab:
         return [one for one in told if not one.get("duplicate")]
 
     def wait_for_report(self, limit_s: float) -> None:
-        """The update has come to an end, whichever."""
-        self.device.until(lambda: bool(self.reports), "a report of the update", limit_s)
+        """The update has come to an end, whichever. Each time that its slot was full the head end asks once more."""
+        asked = self.waits
+        while not self.reports:
+            self.device.until(lambda: bool(self.reports) or self.waits > asked, "a report of the update", limit_s)
+            if not self.reports:
+                asked += 1
+                self.hub.wait_for("transfer-ended", asked, LIMIT_S, status=ABORT)
+                self.update()
+
+    @property
+    def waits(self) -> int:
+        """Times that the transfer had to wait for space."""
+        return len(self.device.said("download waits"))
 
     @property
     def trials(self) -> int:

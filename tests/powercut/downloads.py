@@ -49,7 +49,7 @@ class Download:
         self.reached = self.floor = self.total_octets
 
     def give_up(self) -> None:
-        """One with another status: the slot had no room for the last block that came, and the next one was asked for."""
+        """One with another status: the slot had no room for the last block, and the next one was asked for already."""
         self.reached = self.before
 
     def _checkpoint_below(self, offset: int) -> int:

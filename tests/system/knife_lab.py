@@ -108,13 +108,17 @@ class KnifeLab:
 
     def wait_for_report(self, limit_s: float) -> None:
         """The update has come to an end, whichever. Each time that its slot was full the head end asks once more."""
-        asked = self.waits
+        answered = self.waits
+
+        def is_due() -> bool:
+            return bool(self.reports) or self.waits > answered
+
+        self.device.until(is_due, "a report of the update", limit_s)
         while not self.reports:
-            self.device.until(lambda: bool(self.reports) or self.waits > asked, "a report of the update", limit_s)
-            if not self.reports:
-                asked += 1
-                self.hub.wait_for("transfer-ended", asked, LIMIT_S, status=ABORT)
-                self.update()
+            answered += 1
+            self.hub.wait_for("transfer-ended", answered, LIMIT_S, status=ABORT)
+            self.update()
+            self.device.until(is_due, "a report of the update", limit_s)
 
     @property
     def waits(self) -> int:

@@ -6,7 +6,8 @@
     ├── SettingsError        a configuration file or an option
     ├── FormatError          octets from outside that are not what they should be
     ├── StorageError         a slot, the boot state, the journal, a key file
-    │   └── StorageRefusedError    asking again is of no use
+    │   ├── StorageRefusedError    asking again is of no use
+    │   └── StorageFullError       asking again is of use once somebody made room
     └── RadioError           the radio is not there, went away or answers garbage
 
 The command line prints ``str(error)`` and exits with ``exit_code``; a traceback is always a defect of ours.
@@ -55,6 +56,10 @@ class StorageError(HanError):
 
 class StorageRefusedError(StorageError):
     """A slot that does not do what was asked, however often: too short, not free, or it gives back other octets."""
+
+
+class StorageFullError(StorageError):
+    """No room just now. The medium is sound, and what it was told to keep it keeps."""
 
 
 class RadioError(HanError):

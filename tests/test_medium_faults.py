@@ -16,7 +16,7 @@ from image_factory import HEADER, ota
 from agent.boot.state import Slot, SlotState
 from agent.boot.store import Finding
 from agent.errors import StorageError
-from agent.update.commands import EndUpgrade, Note
+from agent.update.commands import BeginDownload, Decline, EndUpgrade, Note
 from agent.update.database import Database, open_database
 from agent.update.journal import Journal, LoggedEvent
 from agent.update.reception import STALLED_STARTS
@@ -24,7 +24,7 @@ from agent.update.states import State
 from boards.virtual.disk import Disk, Fault, MediumFault, Survival
 from boards.virtual.disk.files import DiskFiles
 from boards.virtual.disk.sqlite import DiskConnection
-from tests.update_rig import NEW, Rig, image, ota_file
+from tests.update_rig import NEW, NEWER, Rig, image, ota_file
 
 FILE = ota_file(NEW)
 SIZE = 4096
@@ -249,6 +249,48 @@ def test_a_slot_that_fails_again_and_again_at_one_checkpoint_ends_the_transfer()
     assert rig.machine.state is State.STAGED, "the next transfer has its own count"
 
 
+def test_a_full_slot_does_not_end_the_program_and_the_next_offer_goes_on_at_the_checkpoint() -> None:
+    rig = halfway(Rig())
+    for times in (1, 2):
+        rig.disk.fail_at(len(rig.disk.operations) + 1, Fault.ENOSPC, lasting=True)
+        rig.feed(FILE, rig.machine.resume_offset or 0)
+        assert rig.of(EndUpgrade) == [EndUpgrade(0x95, NEW.file_version)] * times, "the head end hears of each attempt"
+        notes = [one for one in rig.of(Note) if isinstance(one, Note) and one.event == "download waits"]
+        assert "slot B: cannot write" in str(notes[-1].facts["reason"])
+        assert "free space on it" in str(notes[-1].facts["reason"])
+        assert (rig.machine.state, rig.machine.resume_offset) == (State.DOWNLOADING, 60 + 4096)
+        rig.disk.heal()
+        rig.machine.offered(NEW.file_version, len(FILE))
+        assert rig.of(BeginDownload)[-1] == BeginDownload(60 + 4096, len(FILE), NEW.file_version)
+    rig.feed(FILE, 60 + 4096)
+    assert rig.machine.state is State.STAGED
+
+
+def test_a_transfer_that_waits_for_space_goes_on_after_a_restart_and_gives_way_to_another_image() -> None:
+    rig = halfway(Rig())
+    rig.disk.fail_at(len(rig.disk.operations) + 1, Fault.ENOSPC)
+    rig.feed(FILE, 5000)
+    rig.start(1.0)
+    assert rig.machine.resume_offset == 60 + 4096
+    rig.disk.fail_at(len(rig.disk.operations) + 1, Fault.ENOSPC)
+    rig.feed(FILE, 60 + 4096)
+    rig.download(ota_file(NEWER), NEWER)
+    assert (rig.machine.state, rig.machine.record.file_version) == (State.STAGED, NEWER.file_version)
+
+
+def test_a_slot_that_is_full_at_the_first_octet_is_an_offer_declined() -> None:
+    rig = Rig()
+    rig.start()
+    rig.disk.fail_at(len(rig.disk.operations) + 1, Fault.ENOSPC, lasting=True)
+    rig.machine.offered(NEW.file_version, len(FILE))
+    (declined,) = rig.of(Decline)
+    assert "free space" in str(declined)
+    assert rig.machine.state is State.IDLE
+    rig.disk.heal()
+    rig.download(FILE)
+    assert rig.machine.state is State.STAGED
+
+
 def file_filled_with(octet: int) -> bytes:
     """Its image has 8191, 8192 or 8193 octets, as long as the signature comes out."""
     return ota(image(NEW, bytes([octet]) * 7996), header=HEADER)
@@ -319,11 +361,14 @@ def test_an_image_that_is_refused_has_one_receipt_whatever_fails_at_its_end(seed
         try:
             offset = rig.machine.resume_offset
             rig.feed(bytes(bad), len(bad) - 1 if offset is None or not told else offset)
-            break
+            if rig.machine.state is State.IDLE:
+                break
+            rig.disk.heal()
+            rig.machine.offered(NEW.file_version, len(bad))
         except StorageError:
-            told.append(False)
             rig.disk.heal()
             start()
+        told.append(False)
     assert rig.machine.state is State.IDLE
     assert [event.what for event in rig.journal.events("receipt")] == ["False"]
     rig.close_database()

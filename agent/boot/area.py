@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from agent.boot.partitions import locate
-from agent.errors import StorageError
+from agent.errors import StorageError, StorageFullError
 from agent.ports import Area
 
 BLOCK_OCTETS = 4096  # a multiple of every sector size in use; the alignment that O_DIRECT needs
@@ -29,6 +29,7 @@ BLKZEROOUT = 0x127F
 FALLOC_FL_KEEP_SIZE = 0x01  # linux/falloc.h
 FALLOC_FL_PUNCH_HOLE = 0x02
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
     errno.ENOSPC: "the file system is full: free space on it, then try again",
     errno.EDQUOT: "the disk quota is used up: free space or raise it, then try again",
@@ -235,7 +236,8 @@ def explain(error: OSError, path: Path, operation: str) -> StorageError:
     """An OSError as a StorageError: which file, which operation, what to do."""
     remedy = REMEDIES.get(error.errno or 0)
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return StorageError(f"{path}: cannot {operation}: {reason}" + (f"; {remedy}" if remedy else ""))
+    kind = StorageFullError if error.errno in NO_ROOM else StorageError
+    return kind(f"{path}: cannot {operation}: {reason}" + (f"; {remedy}" if remedy else ""))
 
 
 def _read_direct(descriptor: int, offset: int, length: int) -> bytes:

@@ -1,7 +1,8 @@
 """The reception of an image: from the offer, through every block, to the verdict and the slot that holds it whole.
 
 A medium that does not take what it must is a StorageError that ends the program, and the next start goes on at the
-checkpoint. What the medium will never take, and what fails at one checkpoint again and again, ends the transfer.
+checkpoint. What the medium will never take, and what fails at one checkpoint again and again, ends the transfer. A full
+one does not end the program: the hub hears ABORT, and the next offer of the image goes on at the checkpoint.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 
-from agent.errors import FormatError, StorageError, StorageRefusedError
+from agent.errors import FormatError, StorageError, StorageFullError, StorageRefusedError
 from agent.image.refusal import ABORT, Reason, Refusal
 from agent.image.version import Version
 from agent.update.commands import BeginDownload, CancelTransfer, Decline, EndUpgrade, Policy, Reporter, Running, Slots
@@ -48,6 +49,9 @@ class Reception:
         record = self._course.record
         try:
             staging = self._reopen_slot()
+        except StorageFullError as error:
+            self._wait_for_space(error)
+            return
         except (StorageError, FormatError) as error:
             if isinstance(error, StorageError):
                 self._raise_unless_final(error)
@@ -95,12 +99,20 @@ class Reception:
             self._course.command(Decline(f"version {version} is not above {self._running.version}, which runs"))
         elif failed and failed.file_version == file_version and (refusal := failed.refusal(utc)):
             self._course.command(Decline(refusal))
-        elif same and self._course.state is State.DOWNLOADING and self._staging is not None:
-            self._course.command(BeginDownload(self._staging.offset_octets, total_octets, file_version))
+        elif same and self._course.state is State.DOWNLOADING:
+            self._go_on()
         elif same and self._course.state in PENDING:
             self._course.command(Decline(f"version {version} is already held"))
         else:
             self._begin(file_version, total_octets)
+
+    def _go_on(self) -> None:
+        """With the transfer that is under way, or waits for space."""
+        if self._staging is None:
+            self.resume()
+        if self._staging is not None:
+            record = self._course.record
+            self._course.command(BeginDownload(self._staging.offset_octets, record.total_octets, record.file_version))
 
     def _begin(self, file_version: int, total_octets: int, *, other_may_do: bool = True) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
@@ -143,8 +155,7 @@ class Reception:
         try:
             refusal = self._staging.feed(octets, self._save)
         except StorageError as error:
-            self._raise_unless_final(error)
-            self._end_badly(ABORT, "storage", str(error))
+            self._storage_failed(error)
             return
         if refusal is not None:
             self._refuse(refusal)
@@ -162,9 +173,24 @@ class Reception:
                 stream=checkpoint.stream,
             )
 
+    def _storage_failed(self, error: StorageError) -> None:
+        if isinstance(error, StorageFullError):
+            self._wait_for_space(error)
+            return
+        self._raise_unless_final(error)
+        self._end_badly(ABORT, "storage", str(error))
+
+    def _wait_for_space(self, error: StorageFullError) -> None:
+        """The checkpoint stays. Nothing is asked of the hub until it offers the image again: by its head end, when the
+        client asks once more, or to the next start."""
+        self._staging = None
+        record = self._course.record
+        self._course.note("download waits", offset_octets=record.offset_octets, reason=str(error))
+        self._course.command(EndUpgrade(ABORT, record.file_version))
+
     def _raise_unless_final(self, error: StorageError) -> None:
-        """The next start goes on at the checkpoint: raises ``error``, unless asking once more is of no use."""
-        if isinstance(error, StorageRefusedError):
+        """The next start goes on at the checkpoint: raises ``error``, unless asking again at once is of no use."""
+        if isinstance(error, StorageRefusedError | StorageFullError):
             return
         stalled = 0
         with suppress(StorageError):  # the medium of the slot is told of, not the journal's
@@ -177,8 +203,7 @@ class Reception:
         try:
             verdict = staging.finish()
         except StorageError as error:
-            self._raise_unless_final(error)
-            self._end_badly(ABORT, "storage", str(error))
+            self._storage_failed(error)
             return
         utc = self._course.utc(now)
         refused = isinstance(verdict, Refusal)

@@ -28,6 +28,7 @@ class Download:
     checkpoint_octets: int
     total_octets: int
     reached: int = 0  # every octet below was taken
+    before: int = 0  # where that was a request ago
     floor: int = 0  # nothing below may be asked for again
     last: int = -1
     twice: int = 0
@@ -41,11 +42,15 @@ class Download:
         if offset < self.floor:
             self.below_floor.append(offset)
         self.last = offset
-        self.reached = max(self.reached, offset)
+        self.before, self.reached = self.reached, max(self.reached, offset)
 
     def end(self) -> None:
         """An Upgrade End Request with SUCCESS: the whole file is durable and judged."""
         self.reached = self.floor = self.total_octets
+
+    def give_up(self) -> None:
+        """One with another status: the slot had no room for the last block, and the next one was asked for already."""
+        self.reached = self.before
 
     def _checkpoint_below(self, offset: int) -> int:
         image_octets = max(0, offset - self.header_octets)
@@ -64,5 +69,4 @@ def watch(traffic: Iterable[ApsRequest], downloads: dict[int, Download]) -> None
             downloads[version].ask(offset)
         elif command == UPGRADE_END_REQUEST:
             status, _, _, version = END.unpack_from(body)
-            if status == SUCCESS:
-                downloads[version].end()
+            (downloads[version].end if status == SUCCESS else downloads[version].give_up)()

@@ -36,15 +36,16 @@ _CALL = re.compile(r"^\d+ +(\w+)\(.* = .*$")
 @dataclass(frozen=True, slots=True)
 class Cut:
     """What happens at the ``number``-th ``call`` of one start, in strace's words: ``signal=KILL``, ``error=EIO``,
-    ``retval=0`` (nothing was written, and the caller is told so)."""
+    ``retval=0`` (nothing was written, and the caller is told so). ``lasting``: and at every one after it."""
 
     call: str
     number: int
     what: str = KILL
+    lasting: bool = False
 
     def option(self) -> str:
         """Of strace's ``-e``."""
-        return f"inject={self.call}:{self.what}:when={self.number}"
+        return f"inject={self.call}:{self.what}:when={self.number}{'+' if self.lasting else ''}"
 
 
 @dataclass(frozen=True, slots=True)

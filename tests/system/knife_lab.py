@@ -107,8 +107,23 @@ class KnifeLab:
         return [one for one in told if not one.get("duplicate")]
 
     def wait_for_report(self, limit_s: float) -> None:
-        """The update has come to an end, whichever."""
-        self.device.until(lambda: bool(self.reports), "a report of the update", limit_s)
+        """The update has come to an end, whichever. Each time that its slot was full the head end asks once more."""
+        answered = self.waits
+
+        def is_due() -> bool:
+            return bool(self.reports) or self.waits > answered
+
+        self.device.until(is_due, "a report of the update", limit_s)
+        while not self.reports:
+            answered += 1
+            self.hub.wait_for("transfer-ended", answered, LIMIT_S, status=ABORT)
+            self.update()
+            self.device.until(is_due, "a report of the update", limit_s)
+
+    @property
+    def waits(self) -> int:
+        """Times that the transfer had to wait for space."""
+        return len(self.device.said("download waits"))
 
     @property
     def trials(self) -> int:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from agent.errors import EXIT_RADIO, EXIT_USAGE
-from agent.image.version import Version
 from tests.system.lab import Lab, Running
 
 pytestmark = pytest.mark.timeout(300)
@@ -167,8 +166,9 @@ def small_disk(folder: Path, octets: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_disk_that_is_full_ends_the_transfer_and_nothing_else(lab: Lab) -> None:
-    """Slot B lies on a file system of its own that somebody fills up; with room again the next image is taken."""
+def test_a_disk_that_is_full_stops_the_transfer_and_nothing_else(lab: Lab) -> None:
+    """Slot B lies on a file system of its own that somebody fills up in mid-transfer. The hub hears of it at each
+    attempt; with room again the transfer goes on at its checkpoint."""
     lab.prepare()
     lab.start_air()
     with small_disk(lab.folder / "small", 2 << 20) as disk:
@@ -182,18 +182,26 @@ def test_a_disk_that_is_full_ends_the_transfer_and_nothing_else(lab: Lab) -> Non
         device = lab.start_device()
         hub.wait_for("tunnel-opened")
         fill = disk / "fill"
-        fill_up(fill)
         lab.update(lab.device.images.new)
-        refused = device.wait_for("image refused")
-        assert (refused["reason"], refused["wire_status"]) == ("storage", "0x95")
-        assert "space" in str(refused["message"]).lower()
-        hub.until(lambda: any(e["status"] in (0x95, "0x95") for e in hub.said("transfer-ended")), "ABORT")
+        device.until(lambda: progress(hub) > 20_000, "the beginning of the transfer")
+        fill_up(fill)
+        waits = device.wait_for("download waits")
+        assert f"{slot}: cannot write at octet" in str(waits["reason"])
+        assert "No space left on device; the file system is full: free space on it" in str(waits["reason"])
+        assert int(str(waits["offset_octets"])) > 4096
+        hub.wait_for("transfer-ended", status="0x95")
+        lab.update(lab.device.images.new)
+        assert device.wait_for("download waits", 2)["offset_octets"] == waits["offset_octets"]
+        hub.wait_for("transfer-ended", 2, status="0x95")
         fill.unlink()
-        lab.update(lab.make_image(Version(1, 2, 0)))
-        final = hub.wait_for("report", limit_s=200.0, cra="alert", message_code="0x012B")
-        assert (final["verified"], final["version"]) == (True, "1.2.0")
+        lab.update(lab.device.images.new)
+        resumed = device.wait_for("download resumes", 2)
+        assert resumed["offset_octets"] == waits["offset_octets"], "nothing that was stored is asked for again"
+        final = hub.wait_for("report", cra="alert", message_code="0x012B")
+        assert (final["verified"], final["version"]) == (True, "1.1.0")
         starts = [(event["version"], event["slot"]) for event in device.said("running")]
-        assert starts == [("1.0.0", "A"), ("1.2.0", "B")]
+        assert starts == [("1.0.0", "A"), ("1.1.0", "B")], "neither program ended"
+        assert len(device.said("download starts")) == 1
         device.stop()
 
 

@@ -42,10 +42,11 @@ def test_killed_all_over_an_update_it_ends_in_the_new_version_with_one_report(la
 def test_a_medium_that_fails_ends_the_program_which_goes_on_at_the_checkpoint(lab: Lab) -> None:
     knife = KnifeLab(lab, Plan())
     knife.plan.download += [
-        Start((Cut("pwrite64", 3, "error=ENOSPC"),), knife.slot_b),
+        Start((Cut("pwrite64", 3, "error=EIO"),), knife.slot_b),
         Start((Cut("fsync", 4, "error=EIO"),), knife.slot_b),
-        Start((Cut("fdatasync", 4, "error=EIO"),), knife.journal_log),
-        Start((Cut("pwrite64", 24, "error=ENOSPC"),), knife.journal_log),
+        # Lasting: a single fault may fall on a log line, which ends no program.
+        Start((Cut("fdatasync", 4, "error=EIO", lasting=True),), knife.journal_log),
+        Start((Cut("pwrite64", 24, "error=ENOSPC", lasting=True),), knife.journal_log),
         Start((Cut("pwrite64", 3, "retval=0"),), knife.slot_b),  # nothing was taken, and said so: asked again
     ]
     knife.plan.trial += [Start((Cut("pwrite64", 2, "error=EIO"),), knife.boot_state)]
@@ -144,9 +145,9 @@ def test_a_failing_boot_state_at_every_height(lab: Lab, call: str, number: int, 
 
 
 def whole_update(knife: KnifeLab) -> None:
-    """From the offer to its one report, through the planned faults."""
+    """From the offer to its one report, through the planned faults. A full slot ends no program."""
     knife.start()
     knife.update()
     knife.wait_for_report(200.0)
     knife.judge_fault()
-    assert knife.stops
+    assert knife.stops or knife.waits

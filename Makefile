@@ -25,12 +25,12 @@ lint: setup
 test: setup lint
 	$(BIN)/pytest -n 2
 
-# Every operation of disk and chip cut, and failed, in every join, update and rollback; half an hour on two cores.
-# With KNIFE=1 the running process as well, killed and failed by strace at its own calls: an hour more.
+# Every operation of disk and chip cut, and failed, in every join, update and rollback; half an hour on two cores. Then
+# the running process, killed and failed by strace at its own calls: an hour more, left out with KNIFE=no.
 powercut: setup
 	$(BIN)/python -m tests.powercut
 	$(BIN)/python -m tests.powercut --faults
-	$(if $(KNIFE),$(BIN)/pytest -n 2 --whole-knife tests/system/test_knife.py)
+	$(if $(filter no,$(KNIFE)),,$(BIN)/pytest -n 2 --whole-knife tests/system/test_knife.py)
 
 # Speed, CPU, memory and awake time as ratios within one run; RAUC and SWUpdate beside it where installed. Five minutes.
 bench: setup

@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--whole-knife",
         action="store_true",
-        help="kill the running device at every call of an update, and not at a selection (make powercut KNIFE=1)",
+        help="kill the running device at every call of an update, and not at a selection (make powercut)",
     )
 
 

@@ -18,6 +18,8 @@ from tests.update_rig import NEW, NEWER, OLD, UTC, Rig, ota_file
 
 FILE = ota_file(NEW)
 
+UNHEALTHY = "unhealthy: the hub did not answer within 180 s (health.limit_s)"
+
 
 def revert(rig: Rig, utc: int, *, power: bool) -> None:
     """One whole activation of NEW that ends for power alone, or for the hub's silence; reported at ``utc``."""
@@ -89,7 +91,7 @@ def test_a_version_that_was_judged_stays_refused_whatever_ended_its_other_trials
     revert(rig, UTC + UNJUDGED_PAUSE_S, power=False)
     decline = answer(rig, UTC + 100 * UNJUDGED_PAUSE_S)
     assert isinstance(decline, Decline)
-    assert "(unhealthy)" in decline.reason
+    assert f"({UNHEALTHY})" in decline.reason
 
 
 def test_a_clock_that_was_set_back_does_not_lengthen_the_pause_and_none_does_not_end_it() -> None:
@@ -111,7 +113,7 @@ def test_the_engineer_clears_it() -> None:
     rig = started()
     revert(rig, UTC, power=False)
     forgotten = rig.machine.retry()
-    assert forgotten == FailedVersion(NEW.file_version, "unhealthy", 0, UTC)
+    assert forgotten == FailedVersion(NEW.file_version, UNHEALTHY, 0, UTC)
     assert rig.machine.retry() is None
     assert isinstance(answer(rig, UTC), BeginDownload)
     assert rig.machine.state is State.DOWNLOADING

@@ -234,8 +234,8 @@ def test_a_device_that_joins_anew_gets_a_new_key() -> None:
     home = Home(keys="suite-2")
     assert home.run_until(lambda: bool(home.logged("tunnel open")), 60.0)
     home.world.detach(DEVICE_EUI)
-    seat = home.world.seats[DEVICE_EUI]
-    seat.forget()
+    home.world._say_goodbye(home.world.seats[DEVICE_EUI])
+    home.world.seats[DEVICE_EUI].forget()
     home.world.seats[HUB_EUI].permit_until = home.world.now + 600.0
     home.device = home._boot()
     assert home.run_until(lambda: len(home.logged("tunnel open")) == 2, 600.0)

@@ -13,7 +13,7 @@ from agent.zigbee.joining import JoinState
 from boards.bench.happenings import DeviceGone
 from boards.bench.trust_center import KeyEstablished
 from boards.bench.tunnel_client import State as TunnelState
-from boards.virtual.world import Seat
+from boards.virtual.seat import Seat
 from tests.home import DEVICE_EUI, HUB_EUI, Home
 from tests.update_rig import NEW
 
@@ -116,11 +116,17 @@ def is_with(home: Home, hub_eui: int, limit_s: float = 6 * 3_600.0) -> bool:
     return home.run_until(holds, limit_s)
 
 
+def link_key(home: Home, hub_eui: int) -> bytes:
+    entry = home.world.seats[DEVICE_EUI].keys.get(hub_eui)
+    assert entry is not None
+    return entry.key
+
+
 def test_the_hub_is_replaced_and_the_device_comes_back_without_a_visit() -> None:
     """Another EUI, PAN id and network key; the same extended PAN id, and a backup with hashes of the keys."""
     home = in_mid_transfer()
     network = home.world.seats[DEVICE_EUI].network
-    old_key = home.world.seats[DEVICE_EUI].link_keys[HUB_EUI]
+    old_key = link_key(home, HUB_EUI)
     home.replace_hub(NEW_HUB)
     home.offer()
     assert is_with(home, NEW_HUB, 3_600.0)
@@ -134,10 +140,10 @@ def test_the_hub_is_replaced_and_the_device_comes_back_without_a_visit() -> None
     assert home.logged("link key forgotten")[-1]["reason"] == "Trust Center swap-out"
     held = json.loads(home.journal.hub_key())
     assert held["hub_eui"] == NEW_HUB
-    seat = home.world.seats[DEVICE_EUI]
-    assert seat.link_keys[NEW_HUB] not in (old_key, mmo(old_key)), "a key of its own at once"
-    assert held["key_hash"] == mmo(seat.link_keys[NEW_HUB]).hex()
-    assert home.hub_memory.devices[DEVICE_EUI].key_hash == mmo(seat.link_keys[NEW_HUB])
+    new_key = link_key(home, NEW_HUB)
+    assert new_key not in (old_key, mmo(old_key)), "a key of its own at once"
+    assert held["key_hash"] == mmo(new_key).hex()
+    assert home.hub_memory.devices[DEVICE_EUI].key_hash == mmo(new_key)
     ends_well(home)
 
 
@@ -184,8 +190,8 @@ def test_the_same_network_key_and_another_eui_needs_only_a_new_key() -> None:
     home = in_mid_transfer()
     old = home.world.seats[HUB_EUI]
     assert old.network is not None
-    network, key = replace(old.network, eui=NEW_HUB), old.network_key
-    home.world.seats[NEW_HUB] = Seat(NEW_HUB, network=network, network_key=key)
+    new = home.world.seats[NEW_HUB] = Seat(NEW_HUB)
+    new.network_key, new.network = old.network_key, replace(old.network, eui=NEW_HUB)
     home.replace_hub(NEW_HUB)
     assert is_with(home, NEW_HUB), home.log[-20:]
     assert home.logged("swap out tried") == []

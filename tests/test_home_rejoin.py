@@ -240,7 +240,9 @@ def fails_its_self_test(home: Home, reason: str) -> None:
 
 def test_a_slot_that_changed_under_the_running_trial() -> None:
     home = on_trial()
-    home.rig.areas[Slot.B].write(5_000, bytes(3))
+    area = home.rig.areas[Slot.B]
+    area.write(5_000, bytes(3))
+    area.sync()
     fails_its_self_test(home, "self-test slot: slot B does not hold the image that runs")
 
 

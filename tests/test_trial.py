@@ -217,4 +217,4 @@ def test_every_start_of_a_trial_begins_with_a_full_clock_and_the_tries_bound_the
         assert rig.machine.next_deadline() == 1_000.0 * (number + 1) + 180.0
     rig.start(3_000.0, new_boot=True)
     assert rig.running.version == OLD
-    assert rig.slot_record(Slot.B).reason is EndReason.POWER
+    assert rig.slot_record(Slot.B).reason is EndReason.POWER_OR_RESET

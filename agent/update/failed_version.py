@@ -39,17 +39,22 @@ class FailedVersion:
         """From when on it may be fetched again; None: not by itself."""
         return self.utc + UNJUDGED_PAUSE_S if 0 < self.unjudged_attempts < UNJUDGED_ATTEMPTS else None
 
+    @property
+    def _why(self) -> str:
+        """The reason's name as words; what the program itself noted behind it stays as it is."""
+        name, colon, detail = self.reason.partition(":")
+        return name.replace("_", " ") + colon + detail
+
     def refusal(self, utc: int | None) -> str:
         """Why it is not fetched now; empty when it may be. ``utc`` None: nobody knows the time, so no pause is over."""
         version = Version.from_file_version(self.file_version)
         again_utc = self.again_utc
         if again_utc is None:
             return (
-                f"version {version} failed its trial on this device ({self.reason.replace('_', ' ')}); offer another "
+                f"version {version} failed its trial on this device ({self._why}); offer another "
                 "version, or clear this with han-agent update retry"
             )
         # A clock that was set back must not make the pause longer than it is.
         if utc is None or self.utc <= utc < again_utc:
-            why = self.reason.replace("_", " ")
-            return f"version {version} could not be tried here ({why}); again {UNJUDGED_PAUSE_S // 3600} h later"
+            return f"version {version} could not be tried here ({self._why}); again {UNJUDGED_PAUSE_S // 3600} h later"
         return ""

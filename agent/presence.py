@@ -41,10 +41,12 @@ def holder(database: Path) -> int | None:
 
 
 def check_at_rest(database: Path) -> None:
-    """Raises StorageError naming the process that has the device."""
-    process = holder(database)
-    if process is not None:
-        raise _in_use(lock_path(database), process)
+    """Raises StorageError naming the process that has the device; one that was killed has a moment to be gone."""
+    for _ in range(TRIES):
+        if (process := holder(database)) is None:
+            return
+        time.sleep(PAUSE_S)
+    raise _in_use(lock_path(database), process or 0)
 
 
 @contextmanager

@@ -40,6 +40,15 @@ def holder(database: Path) -> int | None:
         os.close(descriptor)
 
 
+def check_at_rest(database: Path) -> None:
+    """Raises StorageError naming the process that has the device; one that was killed has a moment to be gone."""
+    for _ in range(TRIES):
+        if (process := holder(database)) is None:
+            return
+        time.sleep(PAUSE_S)
+    raise _in_use(lock_path(database), process or 0)
+
+
 @contextmanager
 def hold(database: Path) -> Iterator[None]:
     """Be the one that has the device. Raises StorageError naming the process that has it."""
@@ -55,7 +64,7 @@ def hold(database: Path) -> Iterator[None]:
                 break
             time.sleep(PAUSE_S)
         else:
-            raise StorageError(f"{path}: the device is in use by process {_read_process(descriptor)}: stop that first")
+            raise _in_use(path, _read_process(descriptor))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -68,6 +77,10 @@ def give_to_owner(descriptor: int, folder: Path) -> None:
     if os.geteuid() == 0:
         owner = folder.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _in_use(path: Path, process: int) -> StorageError:
+    return StorageError(f"{path}: the device is in use by process {process}: stop that first")
 
 
 def _take(descriptor: int, kind: int) -> bool:

@@ -18,6 +18,7 @@ from agent.errors import SettingsError
 ROLES = ("ppmid", "hcalcs")
 KEY_ESTABLISHMENT = ("suite-2", "suite-1", "both", "off")
 PERSISTENCE_S = 7.68  # macTransactionPersistenceTime of ZigBee PRO
+SECTION_OF = {"storage": "a device (device.toml)", "devices": "a hub (hub.toml)"}
 IMAGE_FORMS = ("gb-ppmid", "gb-hcalcs", "generic")
 
 
@@ -140,7 +141,7 @@ def load(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.convert(table, kind, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{path}: {_explain(str(error), kind)}") from None
+        raise SettingsError(f"{path}: {_other_kind(table, kind) or _explain(str(error), kind)}") from None
 
 
 def load_device(path: Path) -> Settings:
@@ -212,12 +213,12 @@ def check_logical_type(value: str, where: str) -> str:
     return value
 
 
-def check_role(role: str, where: str) -> None:
+def check_role(role: str, where: str, known: tuple[str, ...] = ROLES) -> None:
     """Refuse what is not a role of SECMP0007, an IHD with the reason."""
     if role == "ihd":
-        raise SettingsError(f"{where}: ihd was taken out of the scope of SECMP0007; use one of {', '.join(ROLES)}")
-    if role not in ROLES:
-        raise SettingsError(f"{where}: {role!r} is not one of {', '.join(ROLES)}")
+        raise SettingsError(f"{where}: ihd was taken out of the scope of SECMP0007; use one of {', '.join(known)}")
+    if role not in known:
+        raise SettingsError(f"{where}: {role!r} is not one of {', '.join(known)}")
 
 
 def _decode_path(kind: type, value: object) -> object:
@@ -226,21 +227,34 @@ def _decode_path(kind: type, value: object) -> object:
     raise NotImplementedError(f"no conversion to {kind}")
 
 
+def _other_kind(table: dict[str, object], kind: type) -> str:
+    """That this is the other side's file, by the section that only one of both has; empty where it is not."""
+    for section, whose in SECTION_OF.items():
+        if section in table and section not in kind.__struct_fields__:  # type: ignore[attr-defined]
+            return f"this is the configuration of {whose}; name another file"
+    return ""
+
+
 def _explain(message: str, kind: type) -> str:
     """msgspec's message, with its JSON path as a TOML key and the nearest known key beside an unknown one."""
     message = re.sub(r" - at `\$\.?(.*)`$", lambda at: f" (in {at.group(1) or 'the top level'})", message)
     unknown = re.search(r"unknown field `(.*?)`", message)
     if unknown:
-        near = difflib.get_close_matches(unknown.group(1), sorted(_all_keys(kind)), n=1)
+        known = _all_keys(kind)
+        near = difflib.get_close_matches(unknown.group(1), sorted(known), n=1)
         message = message.replace("Object contains unknown field", "unknown key")
-        message += f"; did you mean {near[0]}?" if near else ""
+        if unknown.group(1) in known:
+            message += f"; it belongs into {known[unknown.group(1)] or 'the top level'}"
+        else:
+            message += f"; did you mean {near[0]}?" if near else ""
     return message.replace("Object missing required field", "missing key")
 
 
-def _all_keys(kind: type) -> set[str]:
-    keys: set[str] = set()
+def _all_keys(kind: type, section: str = "") -> dict[str, str]:
+    """Each key's section, empty for the top level."""
+    keys: dict[str, str] = {}
     for item in msgspec.structs.fields(kind):
-        keys.add(item.name)
         if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
-            keys |= _all_keys(item.type)
+            keys |= _all_keys(item.type, f"[{item.name}]")
+        keys[item.name] = section
     return keys

@@ -332,7 +332,7 @@ def test_read_version_and_activate_by_command(tmp_path: Path, capsys: pytest.Cap
             radio.outcome = ActivationOutcome.HASH_MISMATCH
             codes.append(await head_end(settings, *activate))
             radio.answers = False
-            codes.append(await head_end(settings, "--timeout", "0.1", "read-version", "--device", HCALCS))
+            codes.append(await head_end(settings, "read-version", "--device", HCALCS, "--timeout", "0.1"))
             codes.append(await head_end(settings, "--no-wait", "read-version", "--device", HCALCS))
             codes.append(await head_end(settings, "status"))
             return codes

@@ -41,7 +41,7 @@ from agent.zigbee.cbke.install_code import add_crc
 from agent.zigbee.zcl import ZclStatus
 from boards.bench import happenings
 from boards.bench.backhaul import AlertNotMade, Backhaul, RequestError
-from boards.bench.happenings import MessageDown, TransferEnded, TunnelOpened
+from boards.bench.happenings import DeviceAwaited, MessageDown, TransferEnded, TunnelOpened
 from boards.bench.head_end import HeadEnd, Parties, find_parties
 from boards.bench.hub import Hub, HubPlan
 from boards.bench.members import Member
@@ -343,6 +343,19 @@ def test_the_two_steps_of_an_hcalcs(tmp_path: Path, maximum: int) -> None:
     for told in lab.told:
         assert json.dumps(happenings.as_object(told))
         assert happenings.line(told)
+
+
+def test_an_update_for_a_device_that_is_away_says_that_it_waits(tmp_path: Path) -> None:
+    lab = Lab(PPMID, "ppmid")
+    image = load_offer(ImageOffer(path=written(tmp_path, Form.GB_PPMID)))
+    lab.backhaul.update_ppmid_firmware(image, [PPMID], lab.world.now)
+    assert not [it for it in lab.carry() if isinstance(it, DeviceAwaited)], "it is here"
+    lab.hub.members.forget_address(lab.hub.members.by_eui[PPMID])
+    lab.backhaul.update_ppmid_firmware(image, [PPMID], lab.world.now)
+    told = [it for it in lab.carry() if isinstance(it, DeviceAwaited)]
+    assert [it.line() for it in told] == [
+        f"device {PPMID:016X} is nowhere that the hub knows of: the request waits for it"
+    ]
 
 
 def test_a_refused_image_makes_ccs08(tmp_path: Path) -> None:

@@ -127,6 +127,11 @@ def test_a_pi_s_profile_off_a_pi_names_the_virtual_board(tmp_path: Path) -> None
         open_board(settings)
 
 
+def test_a_device_without_a_board_has_no_pins_to_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["board", "test", "--config", str(device(tmp_path, ""))]) == 2
+    assert "device.toml: has no [board], so no pins; add it with profile" in capsys.readouterr().err
+
+
 def test_a_wrong_key_is_told_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--config", str(device(tmp_path, '[board]\nprofil = "virtual"\n'))]) == 2
     assert "unknown key `profil` (in board); did you mean profile?" in capsys.readouterr().err

@@ -90,6 +90,10 @@ def test_status_cancel_and_reset_beside_a_running_device(
         assert status["joining_failed"]["status"] == "no network found"
         assert await call("factory-reset", "journal", "--yes") == EXIT_STORAGE
         assert f"in use by process {status['process']}" in capsys.readouterr().err
+        before = (device.folder / "slots" / "boot.bin").read_bytes()
+        assert await call("run") == EXIT_STORAGE
+        assert capsys.readouterr().err.endswith(f"in use by process {status['process']}: stop that first\n")
+        assert (device.folder / "slots" / "boot.bin").read_bytes() == before, "no first stage ran, no try was spent"
         assert await call("update", "cancel", "--json") == EXIT_OK
         told = json.loads(capsys.readouterr().out)
         assert (told["by_running_device"], told["state_before"]) == (True, "held")

@@ -12,6 +12,7 @@ from agent.zigbee.cbke.mmo import mmo
 from agent.zigbee.joining import JoinState
 from boards.bench.happenings import DeviceGone
 from boards.bench.trust_center import KeyEstablished
+from boards.bench.tunnel_client import State as TunnelState
 from boards.virtual.seat import Seat
 from tests.home import DEVICE_EUI, HUB_EUI, Home
 from tests.update_rig import NEW
@@ -86,6 +87,17 @@ def test_kept_out_it_says_why_backs_off_to_an_hour_and_is_back_when_it_is_permit
     assert home.run_until(lambda: home.device._endpoint.joining.state is JoinState.ONLINE, 2 * 3_600.0)
     assert home.device._update.record.offset_octets >= offset
     ends_well(home)
+
+
+def test_permitted_while_it_is_here_the_hub_finds_it_again_and_it_gets_a_new_key() -> None:
+    home = in_mid_transfer()
+    member = home.hub.members.by_eui[DEVICE_EUI]
+    assert home.hub.permit(DEVICE_EUI, home.world.now)
+    assert member.short is None
+    assert home.run_until(lambda: member.short is not None, 5.0)
+    assert home.hub.tunnels[DEVICE_EUI].state is not TunnelState.OPEN
+    ends_well(home)
+    assert keys_made(home) == 2
 
 
 # --- Trust Center swap-out --------------------------------------------------------------------------------------------

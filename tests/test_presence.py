@@ -15,6 +15,7 @@ import pytest
 from agent import presence
 from agent.control_socket import Fields, ask, serve, socket_path
 from agent.errors import StorageError
+from boards.bench.demo.prepare import MARKER, empty_workdir
 from flash.key_folder import write_file
 
 HOLD = """
@@ -26,6 +27,17 @@ with presence.hold(Path(sys.argv[1])):
     time.sleep(60)
 """
 ROOT = Path(__file__).parents[1]
+
+
+def test_a_demo_does_not_empty_the_folder_of_a_device_that_runs(tmp_path: Path) -> None:
+    database = tmp_path / "ppmid" / "agent.db"
+    database.parent.mkdir()
+    (tmp_path / MARKER).touch()
+    with presence.hold(database), pytest.raises(StorageError, match=f"in use by process {os.getpid()}: stop that"):
+        empty_workdir(tmp_path)
+    assert database.parent.is_dir()
+    empty_workdir(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER]
 
 
 def test_another_process_holds_the_device_until_it_is_gone_however_it_goes(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ def test_a_good_file_has_defaults_and_absolute_paths(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("[radio]", "[radio]\nchanels = [11]", r"unknown key `chanels` \(in radio\); did you mean channels\?"),
+        ("[radio]", "database = 'a.db'\n[radio]", r"unknown key `database`.*; it belongs into \[storage\]"),
+        ("[image]", "[image]\nrole = 'ppmid'", r"unknown key `role` \(in image\); it belongs into the top level"),
+        ("[radio]", "[[devices]]\n[radio]", r"this is the configuration of a hub \(hub.toml\); name another file"),
         ('role = "ppmid"', 'role = "ihd"', "out of the scope of SECMP0007"),
         ('role = "ppmid"', 'role = "esme"', "'esme' is not one of ppmid, hcalcs"),
         ('role = "ppmid"\n', "", "missing key `role`"),

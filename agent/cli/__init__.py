@@ -29,7 +29,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "events": ("agent.cli.events", "The event and security logs of a device."),
     "join": ("agent.cli.join", "Let the device join a network, and say step by step what happens."),
     "leave": ("agent.cli.leave", "Let the device leave its network."),
-    "update": ("agent.cli.update", "Drop a transfer or a pending image."),
+    "update": ("agent.cli.update", "Drop a transfer or a pending image; let a failed version be fetched again."),
     "support-bundle": ("agent.cli.support_bundle", "One redacted archive for a report."),
     "factory-reset": ("agent.cli.factory_reset", "Forget the network, the journal or everything."),
     "slots": ("agent.cli.slots", "Look at the firmware slots, verify them, overrule them."),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.errors import EXIT_OK, EXIT_RADIO, EXIT_REFUSED
+from agent.errors import EXIT_OK, EXIT_RADIO, EXIT_REFUSED, SettingsError
 from agent.settings import load_device
 from boards.pin_test import Guide, Outcome, walk_pins
 from boards.radios import known_radios
@@ -103,6 +103,8 @@ def _wanted(args: argparse.Namespace) -> tuple[Profile, Path | None]:
     if args.config is None:
         return load_profile(args.profile), None
     board = load_device(args.config).board
+    if not board.profile:
+        raise SettingsError(f'{args.config}: has no [board], so no pins; add it with profile = "...", see board list')
     return load_profile(board.profile), board.pins
 
 

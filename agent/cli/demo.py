@@ -77,7 +77,7 @@ def _report_json(play: Play) -> int:
 def _roles(text: str) -> tuple[str, ...]:
     if text == "both":
         return ROLES
-    check_role(text, "--role")
+    check_role(text, "--role", (*ROLES, "both"))
     return (text,)
 
 

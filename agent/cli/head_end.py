@@ -22,7 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--config", type=Path, metavar="FILE", help="the running hub's hub.toml")
     where.add_argument("--socket", type=Path, metavar="PATH", help="its control socket")
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="S", help="how long to wait for the outcome")
+    waits = "how long to wait for the outcome (default 600)"
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="S", help=waits)
     parser.add_argument("--no-wait", action="store_true", help="ask, and do not wait")
     parser.add_argument("--json", action="store_true", help="print one JSON object a device")
     commands = parser.add_subparsers(dest="request", metavar="REQUEST", required=True)
@@ -48,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     move.add_argument("--pan-id", type=_number, metavar="HEX", help="such as 0x1234; default: as it is")
     commands.add_parser("status", help="network, devices, transfers and images of the hub")
     for command in commands.choices.values():  # also behind the request, where one looks for it
-        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        for name in ("--json", "--no-wait"):
+            command.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        command.add_argument("--timeout", type=float, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

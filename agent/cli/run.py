@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from agent.boot.places import Places
+from agent.presence import check_at_rest
 from agent.settings import load_device
 from boards.virtual.unit import run_device
 
@@ -15,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    load_device(args.config)  # a wrong file is told here, once, and not at every start
+    settings = load_device(args.config)  # a wrong file is told here, once, and not at every start
     Places.load(args.config)
+    check_at_rest(settings.storage.database)  # before the first stage: it would spend the tries of a trial that runs
     return run_device(args.config)

@@ -15,7 +15,7 @@ from agent.events import format_eui
 from agent.gbcs.use_cases import CANCELLED, TransferOutcome
 from agent.zigbee.zcl import ZclStatus
 from boards.bench import offers
-from boards.bench.happenings import ImageOnOffer, ImageQueried, MessageUp, NetworkUp, TransferEnded
+from boards.bench.happenings import DeviceAwaited, ImageOnOffer, ImageQueried, MessageUp, NetworkUp, TransferEnded
 from boards.bench.head_end import HeadEnd
 from boards.bench.hub import Hub
 from boards.bench.images import ServedImage
@@ -169,6 +169,9 @@ class Backhaul:
         for request in requests:
             self._tell(request)
         self.offer(image, now)
+        for member in map(self.hub.members.by_eui.__getitem__, devices):
+            if member.peer is None:
+                self.hub.desk.tell(DeviceAwaited(member.eui, member.short is not None))
         return requests
 
     def _down(self, request: Request, now: float) -> Request:

@@ -122,6 +122,18 @@ class DeviceNotified:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceAwaited:
+    """A request for a device that the hub cannot tell now; it hears of the image once it asks."""
+
+    device_eui: int
+    known: bool  # where it is
+
+    def line(self) -> str:
+        why = "has not made its key or told its endpoint" if self.known else "is nowhere that the hub knows of"
+        return f"device {format_eui(self.device_eui)} {why}: the request waits for it"
+
+
+@dataclass(frozen=True, slots=True)
 class ImageQueried:
     """Query Next Image (or Device Specific File) and the status that it got."""
 

@@ -121,15 +121,21 @@ class Hub:
         return True
 
     def permit(self, eui: int, now: float) -> bool:
-        """Let this device join anew by its install code, as after a factory reset; False: it has none here."""
+        """Let this device join anew by its install code, as after a factory reset; False: it has none here.
+
+        Its key with the hub is forgotten. It may be on the network all the same, so it is asked where it is.
+        """
         member = self.members.by_eui.get(eui)
         if member is None or not member.install_code:
             return False
         member.kept_out = False
         self.members.forget_address(member)
+        if eui in self.tunnels:
+            self.tunnels[eui].lost()
         if self.network is not None:
             self._permit_code(member)
             self._permit(now)
+            self._send_zdo(radio.BROADCAST_AWAKE, zdo.NwkAddrReq(eui))
         return True
 
     def notify_all(self, now: float) -> None:

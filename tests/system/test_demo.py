@@ -139,7 +139,7 @@ def test_a_sleepy_ppmid_is_updated_and_tells_what_its_radio_spent(base: Path, wo
     ("arguments", "words"),
     [
         (["--role", "ihd"], "taken out of the scope of SECMP0007"),
-        (["--role", "meter"], "'meter' is not one of ppmid, hcalcs"),
+        (["--role", "meter"], "'meter' is not one of ppmid, hcalcs, both"),
         (["--logical-type", "coordinator"], "--logical-type 'coordinator' is not router or end-device"),
         (["--speed", "0"], "--speed 0: must lie between 0.01 and 1000"),
         (["--speed", "nan"], "--speed nan: must lie between"),

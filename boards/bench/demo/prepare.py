@@ -15,6 +15,7 @@ from agent.image.ota_form import Form
 from agent.image.signature import load_trusted_keys
 from agent.image.verdict import Requirements
 from agent.image.version import Version
+from agent.presence import check_at_rest
 from flash.identity import SUPPLIER, Identities, new_hub, new_identities
 from flash.image_build import base_abi, build_payload
 from flash.image_sign import ImageFacts, sign_image, wrap_image
@@ -61,12 +62,17 @@ class Prepared:
 
 
 def empty_workdir(workdir: Path) -> None:
-    """Make it, or empty the one of an earlier demo. Raises SettingsError for a folder with other things in it."""
+    """Make it, or empty the one of an earlier demo. Raises SettingsError for a folder with other things in it.
+
+    Raises StorageError while a device of that demo runs.
+    """
     if workdir.exists() and not workdir.is_dir():
         raise SettingsError(f"--workdir {workdir}: is a file; name a folder")
     if workdir.is_dir() and any(workdir.iterdir()):
         if not (workdir / MARKER).exists():
             raise SettingsError(f"--workdir {workdir}: is not empty and no demo's; name a new or an empty folder")
+        for lock in workdir.glob("*/*.lock"):
+            check_at_rest(lock.with_suffix(""))
         shutil.rmtree(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)

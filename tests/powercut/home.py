@@ -95,6 +95,11 @@ class CutHome(Home):
         if self.fork is not None:
             self.disk.watch = self._watch
 
+    def disarm(self) -> None:
+        """The walk has ended: what of the plan has not come does not come any more."""
+        self.armed = False
+        self._left.clear()
+
     def _watch(self, operation: int) -> bool:
         """The undisturbed walk has come to an operation: a child of this process may take a cut there."""
         task = self.fork(operation) if self.fork else None

@@ -151,6 +151,7 @@ def _judge_rest(scenario: Scenario, home: CutHome) -> None:
     assert home.rig.running.version == expected, f"{home.rig.running.version} runs, not {expected}"
     _judge_slot(home, expected)
     told, starts = len(home.reports), len(home.starts)
+    home.disarm()
     home.lose_power()
     home.run(HOUR_S)
     assert home.starts[starts:] == [(expected, False)], f"the next start ran {home.starts[starts:]}"

@@ -26,7 +26,7 @@ test: setup lint
 	$(BIN)/pytest -n 2
 
 # Every operation of disk and chip cut, and failed, in every join, update and rollback; half an hour on two cores. Then
-# the running process, killed and failed by strace at its own calls: an hour more, left out with KNIFE=no.
+# the running process, killed and failed by strace at its own calls: as long again, left out with KNIFE=no.
 powercut: setup
 	$(BIN)/python -m tests.powercut
 	$(BIN)/python -m tests.powercut --faults

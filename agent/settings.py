@@ -230,7 +230,7 @@ def _decode_path(kind: type, value: object) -> object:
 def _other_kind(table: dict[str, object], kind: type) -> str:
     """That this is the other side's file, by the section that only one of both has; empty where it is not."""
     for section, whose in SECTION_OF.items():
-        if section in table and section not in kind.__struct_fields__:  # type: ignore[attr-defined]
+        if section in table and section not in kind.__struct_fields__:  # type: ignore[attr-defined]  # a msgspec Struct has it
             return f"this is the configuration of {whose}; name another file"
     return ""
 

@@ -71,14 +71,14 @@ def show(config: Path, capsys: pytest.CaptureFixture[str], action: str = "show")
     return told
 
 
-def put_image(config: Path, name: str, image: bytes) -> None:
+def put_image(config: Path, name: str, image: bytes, counter: int = 3) -> None:
     """A slot's octets, as an update would leave them, under a boot state that says so."""
     with ExitStack() as stack:
         opened = open_places(Places.load(config), stack)
         control = SlotsControl(opened.store, opened.areas, Slot[name].other)
         writer = control.begin(Slot[name])
         writer.write(image)
-        control.mark_written(Slot[name], writer.finish(), 3)
+        control.mark_written(Slot[name], writer.finish(), counter)
 
 
 def test_provision_confirms_slot_a(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,6 +198,37 @@ def test_verify_finds_another_image_than_the_recorded_one(
     path.write_bytes(NEW + octets[len(NEW) :])
     assert slots(provisioned, "verify") == EXIT_REFUSED
     assert "the boot state names" in capsys.readouterr().out
+
+
+def test_verify_tells_a_withdrawn_slot_from_a_damaged_one(
+    provisioned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After an update with a higher security counter the older slot is whole and never runs again: nothing is wrong."""
+    put_image(provisioned, "B", small_image(1, counter=4), 4)
+    assert slots(provisioned, "mark-good", "B") == EXIT_OK
+    told = show(provisioned, capsys, "verify")
+    assert (told["active"], told["security_counter"]) == ("B", 4)
+    assert told["slots"]["B"] | {"verified": True, "withdrawn": False} == told["slots"]["B"]
+    assert told["slots"]["A"] | {"verified": False, "withdrawn": True} == told["slots"]["A"]
+    assert told["slots"]["A"]["refusal"] == "security counter 3 is below the stored 4"
+    assert slots(provisioned, "verify") == EXIT_OK
+    assert "whole, withdrawn: its security counter 3 is below the stored 4" in capsys.readouterr().out
+    for action in ("mark-good", "activate"):
+        assert slots(provisioned, action, "A") == EXIT_REFUSED
+        assert "slot A does not verify: security counter 3" in capsys.readouterr().err
+    path = provisioned.parent / "slots" / "a.bin"
+    octets = path.read_bytes()
+    path.write_bytes(octets[:500] + bytes([octets[500] ^ 1]) + octets[501:])
+    assert slots(provisioned, "verify") == EXIT_REFUSED, "damaged is damaged"
+
+
+def test_verify_refuses_a_held_image_that_is_withdrawn(provisioned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It waits for an activation that the first stage would refuse."""
+    put_image(provisioned, "B", small_image(1, counter=4), 4)
+    assert slots(provisioned, "mark-good", "B") == EXIT_OK
+    put_image(provisioned, "A", OLD)
+    assert slots(provisioned, "verify") == EXIT_REFUSED
+    assert "withdrawn" in capsys.readouterr().out
 
 
 def test_a_lost_boot_state_is_shown_as_lost(provisioned: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,18 +24,18 @@ from agent.image.version import Version
 
 @dataclass(frozen=True, slots=True)
 class SlotReport:
-    """One slot. ``version`` is what its header says, None without one; ``refusal`` None: verified, or not asked."""
+    """One slot. ``version`` is what its header says, None without one; ``refusal`` None: verified, or not asked.
+
+    ``withdrawn``: its security counter is below the stored one. After an update with a higher counter that is how the
+    older slot is meant to be: whole, and never run again.
+    """
 
     slot: Slot
     record: SlotRecord
     marked: bool
     version: Version | None
     refusal: str | None = None
-
-    @property
-    def runnable(self) -> bool:
-        """The boot state means to run it, now or when it is activated."""
-        return self.record.state in (SlotState.WRITTEN, SlotState.TRIAL, SlotState.CONFIRMED)
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,16 @@ class Report:
     trial: Slot | None
     security_counter: int
     slots: tuple[SlotReport, ...]
+
+    @property
+    def refused(self) -> bool:
+        """A slot that is to run, now, when it is activated or as the one to fall back to, would not."""
+        return any(self._is_to_run(one) and one.refusal is not None for one in self.slots)
+
+    def _is_to_run(self, one: SlotReport) -> bool:
+        if one.record.state is SlotState.CONFIRMED and one.slot is not self.active:
+            return not one.withdrawn
+        return one.record.state in (SlotState.WRITTEN, SlotState.TRIAL, SlotState.CONFIRMED)
 
 
 def report(places: Places, *, verify: bool = False) -> Report:
@@ -100,29 +110,32 @@ def _report_slot(
 ) -> SlotReport:
     area = opened.areas[slot]
     record = state[slot] if state else SlotRecord(state=SlotState.UNKNOWN)
-    refusal = None
-    if keys is not None:
-        refusal = _verify(opened, state, slot, keys)
+    refusal, withdrawn = (None, False) if keys is None else _verify(opened, state, slot, keys)
     try:
         version = mcuboot.parse_header(area.read(0, mcuboot.HEADER_OCTETS)).version
     except FormatError:
         version = None
-    return SlotReport(slot, record, read_mark(area) is not None, version, refusal)
+    return SlotReport(slot, record, read_mark(area) is not None, version, refusal, withdrawn)
 
 
-def _verify(opened: OpenPlaces, state: BootState | None, slot: Slot, keys: Mapping[bytes, EccKey]) -> str | None:
-    inspection = inspect_slot(opened.areas[slot], keys, state.security_counter if state else 0)
+def _verify(
+    opened: OpenPlaces, state: BootState | None, slot: Slot, keys: Mapping[bytes, EccKey]
+) -> tuple[str | None, bool]:
+    """Why the first stage would not run it, and whether its security counter is all that it has against it."""
+    inspection = inspect_slot(opened.areas[slot], keys, 0)
     inspection.close()
     look = inspection.look
     if look.refusal is not None or state is None:
-        return look.refusal
+        return look.refusal, False
     if state[slot].state is not SlotState.EMPTY and look.image_hash != state[slot].image_hash:
-        return f"holds image {look.image_hash.hex()}, the boot state names {state[slot].image_hash.hex()}"
-    return None
+        return f"holds image {look.image_hash.hex()}, the boot state names {state[slot].image_hash.hex()}", False
+    if look.security_counter < state.security_counter:
+        return f"security counter {look.security_counter} is below the stored {state.security_counter}", True
+    return None, False
 
 
 def _require_verified(places: Places, opened: OpenPlaces, slot: Slot) -> None:
     state = require(opened.store.load().state)
-    refusal = _verify(opened, state, slot, load_trusted_keys(places.trust))
+    refusal, _ = _verify(opened, state, slot, load_trusted_keys(places.trust))
     if refusal is not None:
         raise BootRefusedError(f"slot {slot.name} does not verify: {refusal}")

@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, help_line in (
         ("show", "the boot state and what the slots hold"),
-        ("verify", "check both slots as the first stage does; exit code 1 when one that is to run does not verify"),
+        ("verify", "check both slots as the first stage does; exit code 1 when one that is to run would not"),
         ("mark-good", "confirm a slot that verifies; the device runs it from now on"),
         ("mark-bad", "never run a slot again"),
         ("activate", "run a slot that verifies as a trial at the next start"),
@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
     verify = args.action == "verify"
     report = engineer.report(places, verify=verify)
     print(json.dumps(_fields(report, verified=verify)) if args.json else _text(report, verified=verify))
-    refused = any(slot.runnable and slot.refusal is not None for slot in report.slots)
-    return EXIT_REFUSED if refused else EXIT_OK
+    return EXIT_REFUSED if report.refused else EXIT_OK
 
 
 def _fields(report: Report, *, verified: bool) -> dict[str, object]:
@@ -70,7 +69,7 @@ def _slot_fields(one: SlotReport, *, verified: bool) -> dict[str, object]:
         "confirmed_mark": one.marked,
     }
     if verified:
-        fields |= {"verified": one.refusal is None, "refusal": one.refusal}
+        fields |= {"verified": one.refusal is None, "withdrawn": one.withdrawn, "refusal": one.refusal}
     return fields
 
 
@@ -102,5 +101,11 @@ def _slot_lines(one: SlotReport, *, verified: bool) -> list[str]:
         lines.append(f"  image           {one.version}, {record.image_octets} octets, {record.image_hash.hex()}")
     lines.append(f"  confirmed mark  {'yes' if one.marked else 'no'}")
     if verified:
-        lines.append(f"  verified        {'yes' if one.refusal is None else 'no: ' + one.refusal}")
+        lines.append(f"  verified        {_verdict(one)}")
     return lines
+
+
+def _verdict(one: SlotReport) -> str:
+    if one.withdrawn:
+        return f"whole, withdrawn: its {one.refusal}; it does not run again"
+    return "yes" if one.refusal is None else f"no: {one.refusal}"

@@ -13,6 +13,7 @@ from boards.bench.follow import Asked, Outcome, asked_of, follow
 from boards.bench.history import Event
 from boards.bench.requests_in import read_duis, store_image
 from boards.bench.settings import load_hub
+from boards.bench.status_text import render
 
 NETWORK_REQUESTS = ("remove-device", "permit-device")  # the hub's own business: nothing to follow
 
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     path = args.socket if args.socket else load_hub(args.config).control_socket
     with HubClient(path) as client:
         if args.request == "status":
-            print(json.dumps(client.ask("status"), indent=None if args.json else 2))
+            status = client.ask("status")
+            print(json.dumps(status) if args.json else render(status))
             return EXIT_OK
         if args.request in NETWORK_REQUESTS:
             flags = {name: getattr(args, name, False) for name in ("rejoin", "keep_out")}

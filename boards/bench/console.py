@@ -97,6 +97,7 @@ class Console:
             "listed": member.listed,
             "short_address": None if member.short is None else f"0x{member.short:04X}",
             "sleeps": member.sleeps,
+            "kept_out": member.kept_out,
             "endpoint": member.endpoint,
             "tunnel": tunnel.state.value if tunnel else "closed",
             "transfer": transfer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import tomllib
 from pathlib import Path
 
@@ -52,3 +53,11 @@ def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert err.startswith("han-agent: ")
     assert err.count("\n") == 1
     assert "device.toml" in err
+
+
+def test_with_json_an_error_is_an_object_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--config", str(tmp_path / "device.toml"), "--json"]) == EXIT_USAGE
+    told = capsys.readouterr()
+    error = json.loads(told.out)
+    assert (error["ok"], error["exit_code"]) == (False, EXIT_USAGE)
+    assert told.err == f"han-agent: {error['error']}\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import json
 import sys
 from collections.abc import Mapping
 
@@ -40,7 +41,11 @@ GROUPS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``han-agent``. Returns the exit code; HanError becomes one line on standard error."""
+    """Entry point of ``han-agent``. Returns the exit code.
+
+    HanError becomes one line on standard error, and with ``--json`` one object on standard output as well, of the shape
+    that the hub's control socket answers with.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="han-agent", description="Firmware agent for a GB smart metering HAN.")
     parser.add_argument("--version", action="version", version=f"han-agent {_version()}")
@@ -50,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         return int(args.run(args))
     except HanError as error:
         print(f"han-agent: {error}", file=sys.stderr)
+        if getattr(args, "json", False):
+            print(json.dumps({"ok": False, "error": str(error), "exit_code": error.exit_code}))
         return error.exit_code
     except KeyboardInterrupt:
         print("han-agent: interrupted", file=sys.stderr)

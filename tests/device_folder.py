@@ -121,7 +121,7 @@ class DeviceFolder:
             )
             journal.move(record, State.STAGED, image_hash=image_hash(NEW), offset_octets=20_000)
             journal.move(journal.load(), State.HELD)
-            counter = journal.next_own_counter()
+            counter = journal.next_own_counter(STARTED_UTC)
             journal.accept(SUPPLIER, 0x0012, 41)
             journal.accept(ACB, 0x0129, 7)
             journal.set_order("dated", Order(b"\xdf\x09", image_hash(NEW), STARTED_UTC + 3600))

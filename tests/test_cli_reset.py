@@ -120,7 +120,7 @@ def test_the_journal_is_forgotten_and_the_counters_stay(
     assert [event.what for event in journal.events()] == ["factory reset: journal forgotten"]
     assert device.slot("B").state is SlotState.EMPTY
     assert device.slot("A").state is SlotState.CONFIRMED
-    assert journal.next_own_counter() == OWN + 1
+    assert journal.next_own_counter(0) == OWN + 1
     assert sorted(journal.accepted_counters().values()) == [7, 41], "what was accepted stays accepted"
     assert journal.tunnel() != ""
     assert journal.facts.read(FactName.NETWORK) is not None
@@ -209,7 +209,7 @@ def test_everything_is_forgotten_on_the_chip_too(device: DeviceFolder, capsys: p
     assert journal.accepted_counters() == {}
     assert journal.tunnel() == ""
     assert list(journal.facts.all()) == ["started"]
-    assert journal.next_own_counter() == OWN + 1
+    assert journal.next_own_counter(0) == OWN + 1
     assert [event.what for event in journal.events()] == [
         "factory reset: network, journal, counters of the parties forgotten"
     ]

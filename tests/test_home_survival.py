@@ -19,6 +19,7 @@ from agent.boot.state import Slot, SlotState
 from agent.boot.store import COPY_OFFSETS, Finding
 from agent.gbcs.use_cases import ActivateFirmwareAlert, PpmidActivationAlert, ReceiptAlert
 from agent.update.commands import FACTORY
+from agent.update.journal import Journal
 from agent.update.states import State
 from tests.home import DEVICE_EUI, Home
 from tests.update_rig import NEW, NEWER, OLD, SLOT_OCTETS, image
@@ -101,8 +102,8 @@ def alerts(home: Home) -> list[tuple[int, bool]]:
     return [(one.version, one.succeeded) for one in found if isinstance(one, PpmidActivationAlert)]
 
 
-def updated() -> Home:
-    home = Home()
+def updated(kind: type[Home] = Home) -> Home:
+    home = kind()
     home.offer()
     assert home.run_until(lambda: alerts(home) == [(NEW.file_version, True)])
     home.run(60.0)
@@ -169,7 +170,13 @@ class Clocks(Home):
 
     def power_up(self) -> None:
         super().power_up()
-        self.device._wall_clock = lambda: STARTED_UTC + self.world.now + self.own_s
+        self.device._wall_clock = self._own_clock
+
+    def open_journal(self) -> Journal:
+        return Journal(self.rig.open_database(), wall_clock=self._own_clock)
+
+    def _own_clock(self) -> float:
+        return STARTED_UTC + self.world.now + self.own_s
 
 
 def holding(kind: type[Home] = Home) -> Home:
@@ -217,6 +224,20 @@ def test_own_clock_jumped_by_years_activates_nothing_and_dates_no_report() -> No
     assert home.boots == [str(OLD), str(OLD)]
     assert home.run_until(lambda: bool(actioned(home)), 2 * DAY_S)
     assert abs(actioned(home)[0].time - due) < timedelta(minutes=5), "the hub's time, not ours"
+
+
+def test_a_lost_journal_and_an_own_clock_years_behind_repeat_no_counter() -> None:
+    """A machine without a clock chip: a new journal begins its originator counter at the hub's time."""
+    home = updated(Clocks)
+    used = home.journal.counter("own")
+    lose_the_journal(home)
+    home.own_s = -YEARS_S  # type: ignore[attr-defined]
+    home.lose_power()
+    home.offer(NEWER)
+    assert home.run_until(lambda: alerts(home) == [(NEWER.file_version, True)], 3 * DAY_S)
+    (report,) = home.reports
+    assert report.message is not None
+    assert report.message.counter > used > 0
 
 
 def test_the_hub_s_clock_jumped_years_ahead_carries_out_what_is_due_then() -> None:

@@ -18,8 +18,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "agent.db"
 
 
-def open_journal(path: Path, at_s: float = 1_700_000_000.0) -> Journal:
-    return Journal(open_database(path), wall_clock=lambda: at_s)
+def open_journal(path: Path) -> Journal:
+    return Journal(open_database(path), wall_clock=lambda: 1_700_000_000.0)
 
 
 def test_a_new_journal_is_idle(path: Path) -> None:
@@ -70,14 +70,13 @@ def test_the_outbox_gives_the_same_octets_until_delivered_and_refuses_a_key_twic
 
 
 def test_own_counters_rise_also_over_a_lost_journal(path: Path) -> None:
-    journal = open_journal(path, at_s=1_700_000_000.0)
-    first = [journal.next_own_counter() for _ in range(1000)]
+    journal = open_journal(path)
+    first = [journal.next_own_counter(1_700_000_000) for _ in range(1000)]
     assert first == sorted(set(first))
     path.unlink()
     for extra in (path.with_name("agent.db-wal"), path.with_name("agent.db-shm")):
         extra.unlink(missing_ok=True)
-    later = open_journal(path, at_s=1_700_000_060.0)
-    assert later.next_own_counter() > first[-1]
+    assert open_journal(path).next_own_counter(1_700_000_060) > first[-1]
 
 
 def test_counters_hold_64_unsigned_bits(path: Path) -> None:

@@ -71,7 +71,7 @@ class Posted:
 
     def activated(self, *, success: bool, record: Record, version: Version, utc: int) -> None:
         words = f"activated {success} {version} {utc}"
-        self.journal.post(OutboxRow(str(self.journal.next_own_counter()), "CS09", words.encode(), record.update_id))
+        self.journal.post(OutboxRow(str(self.journal.next_own_counter(utc)), "CS09", words.encode(), record.update_id))
 
     def received(self, *, verified: bool, image_hash: bytes, update_id: str, utc: int) -> None:
         del verified, image_hash, update_id, utc

@@ -18,7 +18,7 @@ from agent.update.facts import FactName, Facts
 from agent.update.failed_version import FailedVersion
 from agent.update.states import State, allowed
 
-COUNTER_STEP_BITS = 20  # a new journal starts its counter at (wall-clock seconds << 20): above all that was used before
+COUNTER_STEP_BITS = 20  # a new journal starts its counter at (Unix seconds << 20): above all that was used before
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +131,14 @@ class Journal:
 
     # --- counters ---------------------------------------------------------------------------------------------------
 
-    def next_own_counter(self) -> int:
-        """A new originator counter, larger than any before. Call it inside the transaction that uses it."""
+    def next_own_counter(self, utc: int) -> int:
+        """A new originator counter, larger than any before. Call it inside the transaction that uses it.
+
+        ``utc``: Unix seconds, where a new journal begins. The hub's, once they are known: an own clock may be behind
+        what a lost journal had used.
+        """
         last = self.counter("own")
-        value = last + 1 if last else int(self._wall_clock()) << COUNTER_STEP_BITS
+        value = last + 1 if last else utc << COUNTER_STEP_BITS
         self.set_counter("own", value)
         return value
 

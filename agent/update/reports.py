@@ -51,7 +51,7 @@ class Reports:
             self.order_ended(order, outcome, version, utc)
             self._journal.forget_order("running")
         elif not self._is_hcalcs and self._parties.acb:
-            envelope = self._to(self._parties.acb)
+            envelope = self._to(self._parties.acb, utc)
             alert = PpmidActivationAlert(_time(utc), version.file_version, success)
             self._post("CS09", envelope.counter, build.cs09_alert(self._keys, envelope, alert), record.update_id)
 
@@ -59,7 +59,7 @@ class Reports:
         """A whole image is here; only an HCALCS tells so (the hub's CCS08 does for a PPMID)."""
         if not self._is_hcalcs:
             return
-        envelope = self._to(self._parties.supplier)
+        envelope = self._to(self._parties.supplier, utc)
         alert = ReceiptAlert(_time(utc), image_hash, verified)
         self._post("receipt", envelope.counter, build.receipt_alert(self._keys, envelope, alert), update_id)
 
@@ -70,7 +70,7 @@ class Reports:
         if order.execution_utc is None:
             self.answer("CS06", command, build.cs06_response(self._keys, command, result, _time(utc)))
             return
-        envelope = self._to(command.originator)
+        envelope = self._to(command.originator, utc)
         alert = ActivateFirmwareAlert(_time(utc), command.counter, result)
         self._post("CS06 alert", envelope.counter, build.cs06_alert(self._keys, envelope, alert), order.update_id)
 
@@ -87,8 +87,8 @@ class Reports:
         """Post a response; it is told apart by the command's originator and counter."""
         self._journal.post(OutboxRow(f"{command.originator:016X}/{command.counter}", kind, message, ""))
 
-    def _to(self, target: int) -> Envelope:
-        return Envelope(self._parties.device, target, self._journal.next_own_counter())
+    def _to(self, target: int, utc: int) -> Envelope:
+        return Envelope(self._parties.device, target, self._journal.next_own_counter(utc))
 
     def _post(self, kind: str, counter: int, message: bytes, update_id: str) -> None:
         self._journal.post(OutboxRow(str(counter), kind, message, update_id))

@@ -181,8 +181,8 @@ def own_counter_stored_when_delivered(patch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
     settled = outbox.Outbox.take_settled
 
-    def next_own_counter(self: journal.Journal) -> int:
-        value = (self.counter("own") or int(self._wall_clock()) << journal.COUNTER_STEP_BITS) + 1
+    def next_own_counter(self: journal.Journal, utc: int) -> int:
+        value = (self.counter("own") or utc << journal.COUNTER_STEP_BITS) + 1
         used.append(value)
         return value
 

@@ -12,7 +12,7 @@ from tests.powercut.scenarios import BY_NAME, SCENARIOS
 from tests.powercut.sweep import Row, sweep, sweep_faults
 
 HEAD = (
-    f"{'scenario':<20} {'operations':>10} {'runs':>6} {'cuts':>6} {'booted whole':>12} {'finished':>8} "
+    f"{'scenario':<24} {'operations':>10} {'runs':>6} {'cuts':>6} {'booted whole':>12} {'finished':>8} "
     f"{'octets twice':>12} {'alerts':>6} {'repeats':>7} {'failures':>8} {'seconds':>7}"
 )
 ALL_WAYS = (*WAYS, *FAULT_WAYS)
@@ -57,7 +57,7 @@ def _shown(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _line(row: Row) -> str:
     return (
-        f"{row.scenario:<20} {row.operations:>10} {row.runs:>6} {row.cuts:>6} {row.booted:>12} {row.finished:>8} "
+        f"{row.scenario:<24} {row.operations:>10} {row.runs:>6} {row.cuts:>6} {row.booted:>12} {row.finished:>8} "
         f"{row.twice:>12} {row.outcomes:>6} {row.repeats:>7} {len(row.failures):>8} {row.seconds:>7.0f}"
     )
 

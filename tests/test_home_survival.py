@@ -14,18 +14,23 @@ from pathlib import Path
 import pytest
 
 from agent.boot.area import Medium
+from agent.boot.control import SlotsControl
 from agent.boot.mark import read_mark
-from agent.boot.state import Slot, SlotState
+from agent.boot.state import EndReason, Slot, SlotState
 from agent.boot.store import COPY_OFFSETS, Finding
 from agent.gbcs.use_cases import ActivateFirmwareAlert, PpmidActivationAlert, ReceiptAlert
+from agent.image.refusal import ABORT
 from agent.update.commands import FACTORY
 from agent.update.journal import Journal
 from agent.update.states import State
+from boards.bench.happenings import TransferEnded
+from boards.bench.settings import Activation, ActivationKind
+from boards.virtual.disk import Fault
 from tests.home import DEVICE_EUI, Home
 from tests.update_rig import NEW, NEWER, OLD, SLOT_OCTETS, image
 from tests.update_rig import UTC as STARTED_UTC
 
-DAY_S = 86_400.0
+HOUR_S, DAY_S = 3_600, 86_400.0
 YEARS_S = 5 * 365 * DAY_S
 
 
@@ -154,6 +159,41 @@ def test_a_slot_that_became_shorter_than_its_image_does_not_run_and_takes_no_lon
     home.offer(NEWER)
     assert home.run_until(lambda: bool(home.logged("image refused")), 3 * DAY_S)
     assert (home.logged("image refused")[0]["reason"], home.boots[-1]) == ("size", str(OLD))
+
+
+def counting_down(after_s: int) -> Home:
+    """A PPMID that holds a whole image, told when to activate it."""
+    home = Home()
+    home.offer(activation=Activation(ActivationKind.AFTER, after_s))
+    assert home.run_until(lambda: home.device._update.state is State.COUNTDOWN)
+    return home
+
+
+def test_a_medium_that_is_full_when_a_newer_image_replaces_a_pending_one_is_waited_out() -> None:
+    """Nothing waits for the older one any more, and the next daily query brings the newer one again."""
+    home = counting_down(2 * HOUR_S)
+    home.disk.fail_at(len(home.disk.operations) + 1, Fault.ENOSPC, lasting=True)
+    home.offer(NEWER)
+    assert home.run_until(lambda: bool(home.logged("download waits")), 60.0)
+    home.run(60.0)
+    home.disk.heal()
+    ended = [
+        one.status for one in home.told if isinstance(one, TransferEnded) and one.file_version == NEWER.file_version
+    ]
+    assert ended == [ABORT], "the head end heard of it"
+    assert home.run_until(lambda: alerts(home) == [(NEWER.file_version, True)], 2 * DAY_S)
+    assert home.boots == [str(OLD), str(NEWER)]
+
+
+def test_an_activation_that_the_boot_state_refuses_is_reported_and_the_next_image_is_taken() -> None:
+    """An engineer marked the slot bad beside the running device, and the time to activate it comes."""
+    home = counting_down(2 * HOUR_S)
+    SlotsControl(home.rig.store, home.rig.areas, Slot.A).mark_bad(Slot.B, EndReason.CANCELLED)
+    assert home.run_until(lambda: alerts(home) == [(OLD.file_version, False)], DAY_S)
+    assert home.boots == [str(OLD)]
+    home.told.clear()
+    home.offer(NEWER)
+    assert home.run_until(lambda: alerts(home) == [(NEWER.file_version, True)], 2 * DAY_S)
 
 
 # --- what waits for its activation, and time --------------------------------------------------------------------------

@@ -13,10 +13,11 @@ import pytest
 from boot_factory import Board, image_hash, small_image
 from image_factory import HEADER, ota
 
+from agent.boot.places import MissingArea
 from agent.boot.state import Slot, SlotState
 from agent.boot.store import Finding
 from agent.errors import StorageError
-from agent.update.commands import BeginDownload, Decline, EndUpgrade, Note
+from agent.update.commands import BeginDownload, CancelTransfer, Decline, EndUpgrade, Note
 from agent.update.database import Database, open_database
 from agent.update.journal import Journal, LoggedEvent
 from agent.update.reception import STALLED_STARTS
@@ -278,17 +279,28 @@ def test_a_transfer_that_waits_for_space_goes_on_after_a_restart_and_gives_way_t
     assert (rig.machine.state, rig.machine.record.file_version) == (State.STAGED, NEWER.file_version)
 
 
-def test_a_slot_that_is_full_at_the_first_octet_is_an_offer_declined() -> None:
+def test_a_medium_that_is_full_before_the_first_octet_is_waited_out_as_well() -> None:
     rig = Rig()
     rig.start()
     rig.disk.fail_at(len(rig.disk.operations) + 1, Fault.ENOSPC, lasting=True)
     rig.machine.offered(NEW.file_version, len(FILE))
-    (declined,) = rig.of(Decline)
-    assert "free space" in str(declined)
-    assert rig.machine.state is State.IDLE
+    assert rig.of(EndUpgrade) == [EndUpgrade(0x95, NEW.file_version)], "the hub hears of it"
+    assert rig.machine.resume_offset == 0
     rig.disk.heal()
     rig.download(FILE)
     assert rig.machine.state is State.STAGED
+
+
+def test_a_slot_that_takes_nothing_lets_go_of_the_image_that_was_pending() -> None:
+    """The OTA client is told: it would wait for the activation of an image that is no more."""
+    rig = Rig()
+    rig.start()
+    rig.download(FILE)
+    rig.areas[Slot.B] = MissingArea("slot B: no such partition; see lsblk")  # type: ignore[assignment]
+    rig.machine.offered(NEWER.file_version, len(FILE))
+    rig.collect()
+    assert rig.machine.state is State.IDLE
+    assert [type(one) for one in rig.commands if not isinstance(one, Note)][-2:] == [Decline, CancelTransfer]
 
 
 def file_filled_with(octet: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.errors import StorageRefusedError
-from agent.update.commands import Policy, Reporter, Running, Slots
+from agent.update.commands import CancelTransfer, Policy, Reporter, Running, Slots
 from agent.update.course import NOTHING_STORED, Course
 from agent.update.failed_version import FailedVersion
 from agent.update.states import State
@@ -132,6 +132,8 @@ class Activation:
                 self._remember_failure(utc)
             self._course.move(State.IDLE, **NOTHING_STORED)
         version = str(self._running.version)
+        if not success:
+            self._course.command(CancelTransfer())  # where no restart did it: the OTA client asks for images again
         if success:
             self._course.note("update confirmed", FIRMWARE_VERSION_CHANGED, version=version)
         else:

@@ -136,17 +136,26 @@ class Reception:
         try:
             self._staging = self._new_staging(self._slots.begin(self._course.record.slot))
         except StorageError as error:
-            if not (self._running.is_factory and other_may_do):
-                self._raise_unless_final(error)
-            self._drop("download cannot start", reason=str(error))
-            if self._running.is_factory and other_may_do:
-                self._begin(file_version, total_octets, other_may_do=False)
-            else:
-                self._course.command(Decline(str(error)))
+            self._cannot_begin(error, other_may_do=other_may_do)
             return
         version = str(Version.from_file_version(file_version))
         self._course.note("download starts", version=version, total_octets=total_octets)
         self._course.command(BeginDownload(0, total_octets, file_version))
+
+    def _cannot_begin(self, error: StorageError, *, other_may_do: bool) -> None:
+        """The image that was pending before is gone all the same: the OTA client is not to wait for its activation."""
+        record = self._course.record
+        if self._running.is_factory and other_may_do:
+            self._drop("download cannot start", reason=str(error))
+            self._begin(record.file_version, record.total_octets, other_may_do=False)
+        elif isinstance(error, StorageFullError):
+            self._course.command(BeginDownload(0, record.total_octets, record.file_version))
+            self._wait_for_space(error)
+        else:
+            self._raise_unless_final(error)
+            self._drop("download cannot start", reason=str(error))
+            self._course.command(Decline(str(error)))
+            self._course.command(CancelTransfer())
 
     def block(self, octets: bytes, now: float) -> None:
         """The next octets of the OTA file, in order."""

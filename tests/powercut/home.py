@@ -197,7 +197,8 @@ class CutHome(Home):
         assert len(self.ends) < STARTS, "the device ends again and again"
         if self.is_on:
             with suppress(HanError):  # as agent.main does
-                control = SlotsControl(self.rig.store, self.rig.areas, Slot[self.rig.running.slot])
+                slot = Slot[self.rig.running.slot] if self.rig.running.slot else None  # the factory agent has none
+                control = SlotsControl(self.rig.store, self.rig.areas, slot)
                 control.note_try(EndReason.STORAGE)
         self.is_on = False
         if DEVICE_EUI in self.world.seats:

@@ -20,7 +20,9 @@ from agent.boot.state import Slot, SlotState
 from agent.boot.store import Finding
 from agent.image.version import Version
 from agent.settings import OtaSettings
+from agent.update.states import State
 from agent.zigbee.cbke.mmo import mmo
+from agent.zigbee.ota_states import State as ClientState
 from boards.bench.settings import ServerSettings
 from boards.virtual.disk import PowerCut
 from tests.home import DEVICE_EUI, HUB_EUI
@@ -150,6 +152,7 @@ def _judge_rest(scenario: Scenario, home: CutHome) -> None:
         expected = next(version for version, trial in home.starts if not trial)
     assert home.rig.running.version == expected, f"{home.rig.running.version} runs, not {expected}"
     _judge_slot(home, expected)
+    _judge_client(home)
     told, starts = len(home.reports), len(home.starts)
     home.disarm()
     home.lose_power()
@@ -158,6 +161,12 @@ def _judge_rest(scenario: Scenario, home: CutHome) -> None:
     assert len(home.reports) == told, "reported again after one more start"
     _judge_slot(home, expected)
     _judge_keys(home)
+
+
+def _judge_client(home: CutHome) -> None:
+    """An OTA client that waits for the end of an image which the update machine has dropped asks for no other one."""
+    update, client = home.device._update.state, home.device._endpoint.ota.state
+    assert update is not State.IDLE or client is ClientState.NORMAL, f"the update is idle, the OTA client {client.name}"
 
 
 def _judge_keys(home: CutHome) -> None:

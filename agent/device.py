@@ -173,7 +173,16 @@ class Device:
     # --- one turn -----------------------------------------------------------------------------------------------------
 
     def _settle(self, now: float) -> None:
-        """Let events and commands run until nothing is left to do."""
+        """Let events and commands run until nothing is left to do. A StorageError ends the program, all told before."""
+        try:
+            self._turn(now)
+        except StorageError:
+            while (command := self._update.next_command()) is not None:
+                if isinstance(command, order.Note):
+                    self._carry_out(command, now)
+            raise
+
+    def _turn(self, now: float) -> None:
         busy = True
         while busy and not self.restart:
             busy = False

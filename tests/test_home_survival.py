@@ -18,6 +18,7 @@ from agent.boot.control import SlotsControl
 from agent.boot.mark import read_mark
 from agent.boot.state import EndReason, Slot, SlotState
 from agent.boot.store import COPY_OFFSETS, Finding
+from agent.errors import StorageError
 from agent.gbcs.use_cases import ActivateFirmwareAlert, PpmidActivationAlert, ReceiptAlert
 from agent.image.refusal import ABORT
 from agent.update.commands import FACTORY
@@ -183,6 +184,19 @@ def test_a_medium_that_is_full_when_a_newer_image_replaces_a_pending_one_is_wait
     assert ended == [ABORT], "the head end heard of it"
     assert home.run_until(lambda: alerts(home) == [(NEWER.file_version, True)], 2 * DAY_S)
     assert home.boots == [str(OLD), str(NEWER)]
+
+
+def test_what_was_decided_before_a_medium_ends_the_program_is_told_all_the_same() -> None:
+    home = Home()
+    home.run(30.0)
+    home.disk.fail_at(len(home.disk.operations) + 1, Fault.EIO)
+    home.offer()
+    with pytest.raises(StorageError):
+        home.run(60.0)
+    home.restart()
+    assert home.run_until(lambda: alerts(home) == [(NEW.file_version, True)], DAY_S)
+    assert [one["version"] for one in home.logged("download starts")] == [str(NEW)]
+    assert [one["offset_octets"] for one in home.logged("download resumes")] == [0]
 
 
 def test_an_activation_that_the_boot_state_refuses_is_reported_and_the_next_image_is_taken() -> None:

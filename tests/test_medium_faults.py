@@ -25,7 +25,7 @@ from agent.update.states import State
 from boards.virtual.disk import Disk, Fault, MediumFault, Survival
 from boards.virtual.disk.files import DiskFiles
 from boards.virtual.disk.sqlite import DiskConnection
-from tests.update_rig import NEW, NEWER, Rig, image, ota_file
+from tests.update_rig import NEW, NEWER, UTC, Rig, image, ota_file
 
 FILE = ota_file(NEW)
 SIZE = 4096
@@ -322,6 +322,15 @@ def test_an_image_whose_last_octet_fell_on_a_checkpoint_is_judged_after_a_restar
     assert rig.machine.resume_offset == len(whole)
     rig.machine.transfer_complete(1.0)
     assert rig.machine.state is State.STAGED
+
+
+def test_a_receipt_before_the_hub_has_told_its_time_bears_our_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    rig.start()
+    dated: list[int] = []
+    monkeypatch.setattr(rig.reporter, "received", lambda *, utc, **_facts: dated.append(utc))
+    rig.download(FILE)
+    assert dated == [UTC]
 
 
 def test_an_arming_that_fails_is_done_at_the_next_start() -> None:

@@ -24,7 +24,7 @@ class Course:
         self.record = journal.load()
         self.activate_at: float | None = None  # the pending image, in the owner's time
         self.restarting = False
-        self._utc_minus_now = 0.0
+        self._utc_minus_now: float | None = None
         self._commands: deque[Command] = deque()
 
     @property
@@ -33,8 +33,8 @@ class Course:
         return self.record.state
 
     def utc(self, now: float) -> int:
-        """Seconds of Unix time by what the hub told last."""
-        return int(now + self._utc_minus_now)
+        """Seconds of Unix time by what the hub told last; before that by our own clock."""
+        return self.journal.own_utc() if self._utc_minus_now is None else int(now + self._utc_minus_now)
 
     def learn_utc(self, now: float, utc: int) -> None:
         """The hub's time."""

@@ -129,6 +129,10 @@ class Journal:
         )
         return after
 
+    def own_utc(self) -> int:
+        """Unix seconds by our own clock, which may be wrong."""
+        return int(self._wall_clock())
+
     # --- counters ---------------------------------------------------------------------------------------------------
 
     def next_own_counter(self, utc: int) -> int:
@@ -202,7 +206,7 @@ class Journal:
 
     def prove_writable(self) -> None:
         """Write and read back. Raises StorageError."""
-        utc = int(self._wall_clock())
+        utc = self.own_utc()
         self.facts.record(FactName.SELF_TESTED, utc)
         fact = self.facts.read(FactName.SELF_TESTED)
         if fact is None or fact.utc != utc:
@@ -294,7 +298,7 @@ class Journal:
         self._database.execute(
             "INSERT INTO event (log, utc, code, what, update_id) VALUES (?, ?, ?, ?, ?)",
             event.log,
-            int(self._wall_clock()) if event.utc is None else event.utc,
+            self.own_utc() if event.utc is None else event.utc,
             event.code,
             event.what,
             event.update_id,

@@ -133,13 +133,14 @@ class Reception:
                 image_hash=b"",
                 version_before=self._running.version.file_version,
             )
+        if other_may_do:
+            version = str(Version.from_file_version(file_version))
+            self._course.note("download starts", version=version, total_octets=total_octets)
         try:
             self._staging = self._new_staging(self._slots.begin(self._course.record.slot))
         except StorageError as error:
             self._cannot_begin(error, other_may_do=other_may_do)
             return
-        version = str(Version.from_file_version(file_version))
-        self._course.note("download starts", version=version, total_octets=total_octets)
         self._course.command(BeginDownload(0, total_octets, file_version))
 
     def _cannot_begin(self, error: StorageError, *, other_may_do: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import imgtool.keys
 
 from agent.boot.places import Places, open_places
 from agent.boot.state import Slot, SlotState
+from agent.errors import StorageError
 from agent.image.ota_file import HeaderReady, ImageOctets, OtaStream
 from agent.image.ota_form import Form
 from agent.image.version import Version
@@ -131,6 +132,11 @@ class KnifeLab:
         return len(self.device.said("boot_decision", rule="trial"))
 
     @property
+    def faults_made(self) -> int:
+        """Calls that were told to fail."""
+        return sum(trace.read_text(errors="replace").count("(INJECTED)") for trace in self.folder.glob("trace-*"))
+
+    @property
     def cuts_made(self) -> int:
         """Starts that were killed."""
         return sum("was ended by signal 9" in line for line in self.device.lines)
@@ -141,7 +147,7 @@ class KnifeLab:
 
     def judge(self) -> None:
         """The new version and one report of success; or, with every try spent, the old one and one of failure."""
-        self.device.wait_for("message delivered", limit_s=LIMIT_S)
+        self.device.until(self._is_settled, "its report is delivered", LIMIT_S)
         (report,) = self.reports
         if report["result"] != "success":
             assert self.trials >= TRIES, f"{report} after {self.trials} trials"
@@ -153,6 +159,14 @@ class KnifeLab:
             assert database.row("SELECT count(*) FROM outbox WHERE delivered = 0") == (0,)
             assert database.row("SELECT state FROM journal") == ("idle",)
         assert len(self.reports) == 1
+
+    def _is_settled(self) -> bool:
+        """Killed after the transaction that says so, before the line that tells it, a device has delivered as well."""
+        if self.device.said("message delivered"):
+            return True
+        with suppress(StorageError), closing(read_database(self.lab.folder / "ppmid" / "agent.db")) as database:
+            return database.row("SELECT count(*), coalesce(sum(delivered), 0) FROM outbox") == (1, 1)
+        return False
 
     def _judge_slot(self, slot: Slot, file: Path, version: str, report: Event) -> None:
         assert report["version"] == version

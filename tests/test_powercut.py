@@ -23,7 +23,16 @@ SINGLE_CUTS = 15  # a scenario
 SEVERAL_CUTS = 5
 SINGLE_FAULTS = 12
 FAULTS_AND_CUTS = 4
-FAULTY = [BY_NAME[name] for name in ("ppmid-update", "ppmid-dated", "ppmid-unhealthy", "hcalcs-hold", "hcalcs-dated")]
+FAULTY_NAMES = (
+    "ppmid-update",
+    "ppmid-dated",
+    "ppmid-unhealthy",
+    "ppmid-replace",
+    "ppmid-factory",
+    "hcalcs-hold",
+    "hcalcs-dated",
+)
+FAULTY = [BY_NAME[name] for name in FAULTY_NAMES]
 
 
 def a_selection(scenario: Scenario) -> list[Task]:

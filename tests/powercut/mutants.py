@@ -20,6 +20,7 @@ from agent.gbcs.keystore import KeyStore
 from agent.gbcs.message import decode
 from agent.gbcs.protection import signed_octets
 from agent.update import activation, database, journal, outbox, reception, staging
+from agent.update.commands import Decline
 from agent.update.course import NOTHING_STORED
 from agent.update.states import State
 from agent.update.trial import SelfTest
@@ -287,11 +288,23 @@ def error_of_a_commit_is_swallowed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(database.Database, "_run", forgiving)
 
 
+def full_medium_declines_the_offer(patch: pytest.MonkeyPatch) -> None:
+    """The OTA client goes on waiting for the image that was pending before, and asks for none any more."""
+
+    def cannot_begin(self: reception.Reception, error: StorageError, *, other_may_do: bool) -> None:
+        del other_may_do
+        self._drop("download cannot start", reason=str(error))
+        self._course.command(Decline(str(error)))
+
+    patch.setattr(reception.Reception, "_cannot_begin", cannot_begin)
+
+
 FAULT_MUTANTS = (
     Mutant(log_is_trusted_after_a_failed_sync, "ppmid-confirm", ("eio-lasting",)),
     Mutant(failed_arming_ends_the_activation, "ppmid-dated", ("eio",)),
     Mutant(mark_that_is_there_is_only_synced, "ppmid-confirm", ("eio",)),
     Mutant(error_of_a_commit_is_swallowed, "ppmid-confirm", ("eio",)),
+    Mutant(full_medium_declines_the_offer, "ppmid-replace", ("enospc",)),
 )
 
 MUTANTS: tuple[Mutant, ...] = (

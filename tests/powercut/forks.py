@@ -50,10 +50,19 @@ class Forks:
         return None
 
     def end_child(self, result: Result) -> None:
-        """Tell the parent. Does not return."""
-        with os.fdopen(self._answer, "wb") as pipe:
-            pickle.dump((result, take_new()), pipe)
-        os._exit(0)
+        """Tell the parent. Does not return, also where nobody reads any more (the parent's test ran out of time)."""
+        code = 1
+        try:
+            with os.fdopen(self._answer, "wb") as pipe:
+                pickle.dump((result, take_new()), pipe)
+            code = 0
+        finally:
+            os._exit(code)
+
+    def leave_child(self) -> None:
+        """A child never goes on as its parent, whatever was raised in it; nothing in the parent."""
+        if self.task is not None:
+            os._exit(1)
 
     def end(self) -> None:
         """Wait for all children; what was never reached is a failure."""
@@ -84,7 +93,11 @@ def run_all(
     forks.stops_at_failure = stops_at_failure
     whole = Task(scenario.name)
     home = make_home(scenario, whole, forks.fork)
-    result = finish(scenario, home, Result(whole))
+    try:
+        result = finish(scenario, home, Result(whole))
+    except BaseException:
+        forks.leave_child()
+        raise
     if forks.task is not None:
         result.task = forks.task
         forks.end_child(result)

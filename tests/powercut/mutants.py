@@ -301,7 +301,7 @@ def full_medium_declines_the_offer(patch: pytest.MonkeyPatch) -> None:
 
 FAULT_MUTANTS = (
     Mutant(log_is_trusted_after_a_failed_sync, "ppmid-confirm", ("eio-lasting",)),
-    Mutant(failed_arming_ends_the_activation, "ppmid-dated", ("eio",)),
+    Mutant(failed_arming_ends_the_activation, "hcalcs-activate", ("eio",)),
     Mutant(mark_that_is_there_is_only_synced, "ppmid-confirm", ("eio",)),
     Mutant(error_of_a_commit_is_swallowed, "ppmid-confirm", ("eio",)),
     Mutant(full_medium_declines_the_offer, "ppmid-replace", ("enospc",)),

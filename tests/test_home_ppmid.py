@@ -8,11 +8,24 @@ from agent.boot.state import Slot, SlotState
 from agent.gbcs.use_cases import PpmidActivationAlert
 from boards.bench.settings import Activation, ActivationKind
 from tests.home import DEVICE_EUI, Home
-from tests.update_rig import NEW
+from tests.update_rig import NEW, NEWER, OLD
 
 
 def alerted(home: Home) -> bool:
     return any(isinstance(report.payload, PpmidActivationAlert) for report in home.reports)
+
+
+def test_a_newer_image_replaces_one_in_mid_transfer() -> None:
+    home = Home()
+    home.offer()
+    assert home.run_until(lambda: home.device._update.record.offset_octets >= 4096)
+    home.offer(NEWER)
+    assert home.run_until(lambda: alerted(home))
+    assert home.boots == [str(OLD), str(NEWER)]
+    assert [(one["version"], one.get("replaces")) for one in home.logged("download starts")] == [
+        (str(NEW), None),
+        (str(NEWER), str(NEW)),
+    ]
 
 
 def test_the_whole_way_from_joining_to_the_verified_alert() -> None:

@@ -82,7 +82,7 @@ class Reception:
                 return
         except StorageError:
             return  # what cannot be read now may be readable when it is activated, and is verified then
-        self._drop("pending image lost", slot=record.slot, version=str(Version.from_file_version(record.file_version)))
+        self._drop("pending image lost", slot=record.slot, version=_text(record.file_version))
         self._course.command(CancelTransfer())
 
     # --- from the OTA client
@@ -115,6 +115,22 @@ class Reception:
             self._course.command(BeginDownload(self._staging.offset_octets, record.total_octets, record.file_version))
 
     def _begin(self, file_version: int, total_octets: int, *, other_may_do: bool = True) -> None:
+        """Also in the middle of another transfer, which the OTA client drops for this one."""
+        before = self._course.record
+        self._take_on(file_version, total_octets)
+        if other_may_do:
+            facts: dict[str, object] = {"version": _text(file_version), "total_octets": total_octets}
+            if before.state is State.DOWNLOADING:
+                facts["replaces"] = _text(before.file_version)
+            self._course.note("download starts", 0, **facts)
+        try:
+            self._staging = self._new_staging(self._slots.begin(self._course.record.slot))
+        except StorageError as error:
+            self._cannot_begin(error, other_may_do=other_may_do)
+            return
+        self._course.command(BeginDownload(0, total_octets, file_version))
+
+    def _take_on(self, file_version: int, total_octets: int) -> None:
         """Journal first: from here on a CS06 finds no image, whatever the slot still holds."""
         self._course.activate_at = None
         journal = self._course.journal
@@ -133,15 +149,6 @@ class Reception:
                 image_hash=b"",
                 version_before=self._running.version.file_version,
             )
-        if other_may_do:
-            version = str(Version.from_file_version(file_version))
-            self._course.note("download starts", version=version, total_octets=total_octets)
-        try:
-            self._staging = self._new_staging(self._slots.begin(self._course.record.slot))
-        except StorageError as error:
-            self._cannot_begin(error, other_may_do=other_may_do)
-            return
-        self._course.command(BeginDownload(0, total_octets, file_version))
 
     def _cannot_begin(self, error: StorageError, *, other_may_do: bool) -> None:
         """The image that was pending before is gone all the same: the OTA client is not to wait for its activation."""
@@ -279,3 +286,7 @@ class Reception:
         self._staging = None
         self._course.activate_at = None
         self._course.note(event, 0, **facts)
+
+
+def _text(file_version: int) -> str:
+    return str(Version.from_file_version(file_version))

@@ -50,11 +50,8 @@ class Download:
     def begin(self, image: ota.ImageFound, offset: int, doubtful: bool, now: float) -> bool:
         """Start or resume at ``offset``. False when the state or the offset does not allow it."""
         context, complete = self._context, offset == image.image_size
-        replaced = self.transfer if context.state in TRANSFER_STATES else None
         if not 0 <= offset <= image.image_size or not context.move(Input.BEGIN_AT_END if complete else Input.BEGIN):
             return False
-        if replaced:
-            context.say(TransferAborted("replaced by another image", None))
         self.transfer = Transfer(image, offset, doubtful)
         self.pace.start_anew()
         self._malformed = 0

@@ -140,6 +140,11 @@ def update_again(home: CutHome) -> None:
     expect(home.run_until(lambda: len(home.outcomes) == 2, PATIENCE_S), "no report of the second attempt")
 
 
+def amid_a_transfer(home: CutHome) -> None:
+    home.offer()
+    expect(home.run_until(lambda: home.device._update.record.offset_octets > 0), "a first checkpoint")
+
+
 def replace_pending(home: CutHome) -> None:
     home.offer(NEWER)
     wait_for_outcome(home)
@@ -229,6 +234,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(name="ppmid-again", prepare=lost_to_power_before, drive=update_again, outcomes=(False, True), attempts=2),
     Scenario(name="ppmid-replace", prepare=staged_for_a_day, drive=replace_pending, version=NEWER),
+    Scenario(name="ppmid-overtaken", prepare=amid_a_transfer, drive=replace_pending, version=NEWER),
     Scenario(name="ppmid-factory", prepare=no_slot_verifies, drive=update),
     Scenario(
         name="ppmid-factory-unhealthy",

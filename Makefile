@@ -25,8 +25,8 @@ lint: setup
 test: setup lint
 	$(BIN)/pytest -n 2
 
-# Every operation of disk and chip cut, and failed, in every join, update and rollback; half an hour on two cores. Then
-# the running process, killed and failed by strace at its own calls: as long again, left out with KNIFE=no.
+# Every operation of disk and chip cut, and failed, in every join, update and rollback: fifty minutes on two idle cores.
+# Then the running process, killed and failed by strace at its own calls: half as long, left out with KNIFE=no.
 powercut: setup
 	$(BIN)/python -m tests.powercut
 	$(BIN)/python -m tests.powercut --faults

@@ -78,6 +78,7 @@ class Activation:
         except StorageRefusedError as error:
             self._failure = str(error)
             self._course.note("activation failed", reason=self._failure)
+            self._course.command(CancelTransfer())  # no restart ends the OTA client's wait for this image
             return
         self._course.restart("activation")
 
@@ -132,8 +133,6 @@ class Activation:
                 self._remember_failure(utc)
             self._course.move(State.IDLE, **NOTHING_STORED)
         version = str(self._running.version)
-        if not success:
-            self._course.command(CancelTransfer())  # where no restart did it: the OTA client asks for images again
         if success:
             self._course.note("update confirmed", FIRMWARE_VERSION_CHANGED, version=version)
         else:
